@@ -1,0 +1,232 @@
+"""The archive of attempts: `<model>/<idea>/<sample>/` with prompt.md, completion.json, pruner.py, manifest.json.
+
+A folder appears complete or not at all, and its manifest holds the hashes of the other files: what was changed
+afterwards is noticed when it is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from harness import __version__, console
+from harness.errors import InputFault, StorageFault, UsageError
+from harness.names import slug
+from harness.records import Completion, Prompt, Pruner
+from harness.resources import sandbox_package
+from harness.status import Status
+
+SOURCE_BYTES = 1 << 20
+"""The largest source that is run."""
+
+PROVENANCE = "answer of the model named here, by one request through the endpoint that completion.json names"
+
+_FILES = ("prompt.md", "completion.json", "pruner.py")
+_MANIFEST_BYTES = 1 << 20
+_ID = re.compile(r"[\w.-]+/[\w.-]+/\d{2,}", re.ASCII)
+
+
+def archive(
+    prompt: Prompt,
+    completion: Completion,
+    root: Path,
+    *,
+    source: str | None,
+    status: Status | None = None,
+    message: str | None = None,
+    provenance: str = PROVENANCE,
+) -> Pruner:
+    """Keep one attempt in the next free folder `<root>/<model>/<idea>/<sample>`; safe beside other processes.
+
+    Args:
+        prompt: what was asked.
+        completion: what was answered; request and response are kept as they are.
+        root: the folder of the archive, mostly `generated`.
+        source: the code of the answer; None where there is none.
+        status: why there is no code.
+        message: the same in words.
+        provenance: where the answer comes from.
+
+    Raises:
+        StorageFault: it cannot be written.
+    """
+    contents = {"prompt.md": prompt.text.encode(), "completion.json": _json(_exchange(completion))}
+    if source is not None:
+        contents["pruner.py"] = source.encode()
+    manifest: dict[str, Any] = {
+        "id": None,
+        "model": completion.model,
+        "resolved_model": completion.response.get("model"),
+        "idea": {"slug": prompt.idea.slug, "title": prompt.idea.title, "number": prompt.idea.number},
+        "sample": None,
+        "status": status,
+        "message": message,
+        "finish_reason": completion.finish_reason,
+        "usage": completion.response.get("usage"),
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+        "template": prompt.template,
+        "template_sha256": prompt.template_sha256,
+        "interface_sha256": hashlib.sha256((sandbox_package() / "interface.py").read_bytes()).hexdigest(),
+        "harness_version": __version__,
+        "created": completion.created,
+        "provenance": provenance,
+    }
+    parent = root / slug(completion.model) / prompt.idea.slug
+    try:
+        return load(_place(parent, contents, manifest))
+    except OSError as error:
+        raise StorageFault(f"cannot archive in {parent}: {error.strerror or error}") from None
+
+
+def check_writable(root: Path) -> None:
+    """Fail before a request is paid for, not after it, when its answer could not be kept.
+
+    Raises:
+        StorageFault: `root` is no folder, or cannot be written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise StorageFault(f"cannot archive in {root}: {error.strerror or error}; give --generated DIR") from None
+
+
+def _exchange(completion: Completion) -> dict[str, Any]:
+    return {
+        "request": completion.request,
+        "response": completion.response,
+        "latency_seconds": completion.latency_seconds,
+        "created": completion.created,
+    }
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def _place(parent: Path, contents: dict[str, bytes], manifest: dict[str, Any]) -> Path:
+    """Write the files into a new folder, and rename it to the next free number."""
+    parent.mkdir(parents=True, exist_ok=True)
+    hidden = parent / f".{secrets.token_hex(8)}.partial"
+    hidden.mkdir()
+    try:
+        for name, content in contents.items():
+            (hidden / name).write_bytes(content)
+        number = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdecimal()), default=0)
+        while True:
+            folder = parent / f"{number:02d}"
+            names = {"id": "/".join(folder.parts[-3:]), "sample": folder.name}
+            (hidden / "manifest.json").write_bytes(_json(manifest | names))
+            if not folder.exists():
+                try:
+                    return hidden.rename(folder)
+                except OSError:
+                    if not folder.exists():
+                        raise
+            number += 1
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def load(name: str | Path, roots: Iterable[Path] = ()) -> Pruner:
+    """The candidate with this id in the first of `roots` that has it, or in this folder; its files are verified.
+
+    Raises:
+        UsageError: there is none.
+        InputFault: a file was changed, is missing or cannot be read.
+    """
+    folder = name if isinstance(name, Path) else _folder(name, roots)
+    manifest = read_manifest(folder)
+    if isinstance(name, str) and manifest["id"] != name:
+        raise InputFault(f"{folder} was archived as {console.plain(manifest['id'], 120)!r}: move it back")
+    found: dict[str, bytes] = {}
+    for file in _FILES:
+        path = folder / file
+        expected = manifest["files"].get(file)
+        if path.exists() != (expected is not None):
+            raise InputFault(f"{path} {'is missing' if expected else 'is not in the manifest'}: generate it again")
+        if expected is not None:
+            found[file] = _read(path)
+            if hashlib.sha256(found[file]).hexdigest() != expected:
+                raise InputFault(f"{path} is not as it was archived: restore it, or generate it again")
+    status = manifest["status"]
+    return Pruner(
+        name=manifest["id"],
+        author="model",
+        source=found.get("pruner.py"),
+        path=folder / "pruner.py" if "pruner.py" in found else None,
+        idea=manifest["idea"]["slug"],
+        model=manifest["model"],
+        status=Status(status) if status is not None else None,
+        message=manifest["message"],
+    )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of one attempt.
+
+    Raises:
+        UsageError: the folder holds none.
+        InputFault: it cannot be read, or is no manifest.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise UsageError(f"{folder} is no archived candidate: it has no manifest.json")
+    try:
+        manifest = json.loads(_read(path, _MANIFEST_BYTES))
+    except (ValueError, RecursionError):
+        raise InputFault(f"{path} is not JSON: restore it, or generate the candidate again") from None
+    if not _is_manifest(manifest):
+        raise InputFault(f"{path} is no manifest of a candidate: restore it, or generate the candidate again")
+    return dict(manifest)
+
+
+def _is_manifest(value: Any) -> bool:
+    """Whether `value` has what `load` uses of a manifest, in the right types."""
+    if not isinstance(value, dict) or not isinstance(files := value.get("files"), dict):
+        return False
+    idea = value.get("idea")
+    texts = [value.get("id"), value.get("model"), idea.get("slug") if isinstance(idea, dict) else None]
+    return (
+        all(isinstance(text, str) for text in texts)
+        and isinstance(value.get("message"), str | None)
+        and value.get("status", "") in (None, *Status)
+        and all(name in _FILES and isinstance(digest, str) for name, digest in files.items())
+        and ("pruner.py" in files) != (value["status"] is not None)
+    )
+
+
+def candidates(roots: Iterable[Path]) -> dict[str, Path]:
+    """The folder of each archived attempt by its id, in order; of two with one id, the first root's."""
+    found: dict[str, Path] = {}
+    for root in roots:
+        for manifest in sorted(root.glob("*/*/*/manifest.json")):
+            name = "/".join(manifest.parent.parts[-3:])
+            if _ID.fullmatch(name):
+                found.setdefault(name, manifest.parent)
+    return found
+
+
+def _folder(name: str, roots: Iterable[Path]) -> Path:
+    if _ID.fullmatch(name):
+        for root in roots:
+            if (root / name / "manifest.json").is_file():
+                return root / name
+    raise UsageError(f"no archived candidate {name[:120]!r}: `harness pruners` lists them")
+
+
+def _read(path: Path, limit: int = 64 << 20) -> bytes:
+    """At most `limit` bytes of a file of the archive."""
+    try:
+        with path.open("rb") as file:
+            return file.read(limit)
+    except OSError as error:
+        raise InputFault(f"cannot read {path}: {error.strerror or error}") from None

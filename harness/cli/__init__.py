@@ -1,0 +1,61 @@
+"""The command `harness`. Each command is one module here, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from harness import __version__, console
+from harness.errors import HarnessError
+
+_COMMANDS = {
+    "generate": "one pass: prompt, completion, candidate, archived",
+    "run": "prune in the sandbox, check, score",
+    "study": "a whole study, resumable",
+    "report": "leaderboard, tables, figure of a study",
+    "replay": "run a study again offline and compare",
+    "ideas": "list the pruning ideas",
+    "pruners": "list reference pruners and archived candidates",
+    "targets": "list the models that can be pruned",
+    "doctor": "what this machine has, what is missing, what to do",
+    "sandbox": "build the sandbox image",
+    "completion": "print the shell completion script",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are modules of this package, loaded on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = importlib.import_module(f"harness.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="harness")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bars and no notices.")
+def cli(quiet: bool) -> None:
+    """Benchmark pruning algorithms that language models write, beside those that people wrote."""
+    console.set_quiet(quiet)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; every error of the harness is one line and an exit status of 2 or 3."""
+    try:
+        cli.main(arguments, prog_name="harness", standalone_mode=True)
+    except HarnessError as error:
+        print(f"harness: {console.plain(str(error))}".replace("\n", " "), file=sys.stderr)
+        sys.exit(error.exit_status)

@@ -1,0 +1,51 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from harness.errors import UsageError
+
+_TEXTS = "bundled, wikitext2, c4, text:FILE or tokens:FILE.npy."
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def _memory(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
+    if text is None:
+        return None
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", text.strip().lower())
+    size = int(float(parts[1]) * _UNITS[parts[2]]) if parts else 0
+    if size < 128 << 20:
+        raise UsageError(f"--memory {text!r}: give a size of at least 128m, as in 4g")
+    return size
+
+
+_BENCH = [
+    click.option("--calibration", default="bundled", show_default=True, help=_TEXTS),
+    click.option("--calibration-samples", type=click.IntRange(1), help="Calibration windows [the target's own]."),
+    click.option("--eval", "evaluation", default="bundled", show_default=True, help=f"To measure on: {_TEXTS}"),
+    click.option("--eval-windows", type=click.IntRange(1), help="Evaluation windows [the target's own]."),
+    click.option("--seqlen", type=click.IntRange(2), help="Tokens a window [the target's own]."),
+    click.option("--statistics", type=click.Choice(["sequential", "dense"]), default="sequential", show_default=True,
+                 help="Inputs of the blocks as pruned so far, or of the dense model."),
+    click.option("--sandbox", type=click.Choice(["auto", "docker", "bubblewrap"]), default="auto", show_default=True,
+                 help="Isolation; auto is docker where an engine answers."),
+    click.option("--runtime", help="Container runtime, such as runsc (gVisor)."),
+    click.option("--timeout", "timeout_seconds", type=click.FloatRange(1), help="Seconds for one pruner [900]."),
+    click.option("--memory", "memory_bytes", callback=_memory, help="Memory for one pruner, as in 4g [4g]."),
+    click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True),
+]  # fmt: skip
+
+
+def bench_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of `harness.pipeline.open_bench`, under its parameters' names."""
+    for option in reversed(_BENCH):
+        command = option(command)
+    return command
+
+
+json_option = click.option("--json", "json_file", metavar="FILE|-", help="Write the records as JSON; - is stdout.")

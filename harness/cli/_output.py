@@ -1,0 +1,96 @@
+"""What several commands print and write."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness import console
+from harness.errors import StorageFault, UsageError
+from harness.records import Measurement, Score
+
+
+def check_writable(json_file: str | None) -> None:
+    """Fail before the work, not after it, when its result could not be written.
+
+    Raises:
+        UsageError: the folder of `json_file` is missing or not writable.
+    """
+    if json_file in (None, "-"):
+        return
+    folder = Path(str(json_file)).resolve().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(str(json_file)).is_dir():
+        raise UsageError(f"--json {json_file}: cannot be written; give a file in a folder that exists")
+
+
+def write_json(json_file: str | None, value: Any) -> None:
+    """Write `value` to a file, whole or not at all, or to stdout for `-`.
+
+    Raises:
+        StorageFault: the file cannot be written.
+    """
+    if json_file is None:
+        return
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    if json_file == "-":
+        click.echo(text, nl=False)
+        return
+    path = Path(json_file)
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as part:
+            part.write(text)
+        Path(part.name).chmod(0o644)
+        Path(part.name).replace(path)
+    except OSError as error:
+        raise StorageFault(f"--json {json_file}: {error.strerror}; make room or give another file") from error
+
+
+def print_scores(scores: Sequence[Score], measurement: Measurement) -> None:
+    """A table of scores on stdout, every text of a candidate made harmless."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    out = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("pruner", overflow="fold")
+    table.add_column("sparsity", justify="right")
+    table.add_column("status")
+    table.add_column("perplexity", justify="right")
+    table.add_column("95% interval", justify="right")
+    table.add_column("seconds", justify="right")
+    for score in scores:
+        numbers = ("", "", _number(score.sandbox_seconds, 1))
+        if score.perplexity is not None:
+            span = (
+                "" if score.perplexity_low is None else f"{score.perplexity_low:,.2f} to {score.perplexity_high:,.2f}"
+            )
+            numbers = (f"{score.perplexity:,.3f}", span, numbers[2])
+        style = {"OK": "green", "NA": "dim"}.get(score.status, "red")
+        table.add_row(console.plain(score.pruner, 60), score.sparsity, Text(score.status, style), *numbers)
+    out.print(table)
+    for score in scores:
+        if score.error is not None:
+            where = f" (line {score.error.line})" if score.error.line else ""
+            reason = console.plain(score.error.message, 200).replace("\n", " ")
+            text = f"{console.plain(score.pruner, 60)} at {score.sparsity}: {console.plain(score.error.type, 60)}: "
+            out.print(Text(f"{text}{reason}{where}", "dim"), soft_wrap=True)
+    dense = scores[0].dense_perplexity if scores else None
+    level = scores[0].isolation if scores else ""
+    out.print(
+        f"dense {_number(dense, 3)}; protocol {measurement.id} ({measurement.windows} windows of {measurement.seqlen} "
+        f"tokens, per token, {measurement.dtype}, evaluation {measurement.evaluation}); isolation {level}",
+        style="dim",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:,.{digits}f}"

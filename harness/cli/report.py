@@ -1,0 +1,130 @@
+"""`harness report`: the leaderboard of a study, in the terminal and as files."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli._options import json_option
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.report import Results
+
+_WIDE = 110
+"""Columns of a terminal from which all of a row is shown."""
+_NARROWEST = 12
+"""Columns that a pruner's name keeps."""
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("study")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder. [default: report, in the results]"
+)
+@json_option
+@click.option("--rank-any-isolation", is_flag=True, help="Rank what ran outside a container, too.")
+def command(study: str, out: Path | None, json_file: str | None, rank_any_isolation: bool) -> None:
+    """Print the leaderboard of STUDY, and write it as Markdown, CSV and a figure.
+
+    STUDY is a study's name, its TOML file, its results folder or its results file.
+    """
+    from rich.console import Console
+
+    from harness import report
+    from harness.cli._output import check_writable, write_json
+    from harness.study import results_file
+
+    check_writable(json_file)
+    path = results_file(study)
+    rank_isolation = "any" if rank_any_isolation else None
+    results = report.read(path, rank_isolation)
+    folder = out or path.parent / "report"
+    frame = report.write(path, folder, rank_isolation=rank_isolation)
+    write_json(json_file, [_finite(score.to_json()) for score in results.scores])
+    if json_file != "-":
+        screen = Console()
+        show(screen, results, frame)
+        for name in ("leaderboard.md", "leaderboard.csv", "perplexity.png"):
+            screen.print(str(folder / name), style="dim", soft_wrap=True, highlight=False, markup=False)
+
+
+def show(screen: Console, results: Results, frame: pd.DataFrame) -> None:
+    """Print the rankings; a narrow terminal gets fewer columns, never broken rows."""
+    from rich.text import Text
+
+    from harness.console import plain
+    from harness.stages.leaderboard import GROUP, perplexity_text, row_texts, summary
+
+    for line in results.notices():
+        screen.print(Text(plain(line)))
+    for (target, protocol, sparsity), part in frame.groupby(GROUP, sort=False, dropna=False):
+        screen.print()
+        dense = part["dense_perplexity"].dropna()
+        against = f", dense {perplexity_text(dense.iloc[0])}" if len(dense) else ""
+        screen.print(Text(plain(f"{target}, sparsity {sparsity}{against}, protocol {protocol}", 200), style="bold"))
+        rows = [row_texts(row) for row in part.itertuples(index=False)]
+        screen.print(_ranking(rows, screen.width))
+        for pruner, notes in zip(part["pruner"], part["notes"], strict=True):
+            if notes:
+                screen.print(Text(f"{pruner}: {notes}", style="dim"))
+    screen.print()
+    screen.print(_by_author(summary(frame)))
+    screen.print()
+
+
+def _ranking(rows: list[dict[str, str]], width: int) -> Table:
+    from rich.text import Text
+
+    keys = {"rank": "#", "pruner": "pruner", "author": "by", "result": "perplexity", "interval": "95% interval"}
+    keys["ratio"] = "x dense"
+    if width >= _WIDE:
+        keys |= {"achieved": "sparsity", "seconds": "seconds", "memory": "MiB", "isolation": "isolation"}
+    shown = [{**row, "result": row["perplexity"] or row["status"]} for row in rows]
+    widths = {key: max(len(heading), *(len(row[key]) for row in shown)) for key, heading in keys.items()}
+    others = sum(2 + columns for key, columns in widths.items() if key != "pruner")
+    room = max(_NARROWEST, min(widths["pruner"], width - others))
+    table = _plain_table()
+    for key, heading in keys.items():
+        is_text = key in ("pruner", "author", "isolation")
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
+    for row in shown:
+        cells = {**row, "pruner": _fitted(row["pruner"], room)}
+        table.add_row(*(Text(cells[key]) for key in keys), style="" if row["rank"] else "dim")
+    return table
+
+
+def _by_author(authors: pd.DataFrame) -> Table:
+    table = _plain_table()
+    for heading in ("by", "pruners", "OK in a cell", "cells", "OK", "Error", "NA", "OK rate"):
+        table.add_column(heading, justify="left" if heading == "by" else "right", no_wrap=True)
+    for row in authors.itertuples(index=False, name=None):
+        table.add_row(*(str(cell) for cell in row[:-1]), f"{row[-1]:.0%}")
+    return table
+
+
+def _plain_table() -> Table:
+    from rich.table import Table
+
+    return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="underline")
+
+
+def _fitted(name: str, room: int) -> str:
+    """The middle goes: an id tells by its begin and its end."""
+    if len(name) <= room:
+        return name
+    tail = name[max(name.rfind("/"), len(name) - room // 3) :]
+    return f"{name[: room - len(tail) - 1]}…{tail}"
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN: null in their place."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

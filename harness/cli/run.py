@@ -1,0 +1,53 @@
+"""`harness run PRUNER...`: sandbox, check, score."""
+
+from __future__ import annotations
+
+import click
+
+from harness.cli._options import bench_options, json_option
+
+
+@click.command()
+@click.argument("pruners", nargs=-1, metavar="PRUNER...", required=True)
+@click.option("--target", required=True, help="smollm2-135m, testbed-llama, testbed-opt, a model folder, a hub id.")
+@click.option("--sparsity", "sparsities", required=True, help="Ratios and n:m patterns, as in 0.5,2:4.")
+@bench_options
+@json_option
+def command(
+    pruners: tuple[str, ...],
+    target: str,
+    sparsities: str,
+    json_file: str | None,
+    **bench_arguments: object,
+) -> None:
+    """Prune TARGET with each PRUNER in the sandbox, check the result, and measure its perplexity.
+
+    PRUNER is a reference's name, a path to a .py file, or an archived candidate's id.
+    """
+    from harness import console
+    from harness.cli._output import check_writable, print_scores, write_json
+    from harness.errors import Fault
+    from harness.pruners import find
+    from harness.records import Sparsity
+
+    found = [find(name) for name in pruners]
+    wanted = [Sparsity.parse(text) for text in sparsities.split(",")]
+    check_writable(json_file)
+    from harness.pipeline import open_bench
+
+    bench = open_bench(target, **bench_arguments)  # type: ignore[arg-type]
+    scores, faults = [], []
+    with console.progress(f"{len(found)} pruners on {target}", len(found) * len(wanted)) as bar:
+        for sparsity in wanted:
+            for pruner in found:
+                try:
+                    scores.append(bench.score(pruner, sparsity))
+                except Fault as fault:
+                    faults.append(fault)
+                    scores.append(bench.faulted(pruner, sparsity, fault.status, str(fault)))
+                bar.advance()
+    write_json(json_file, [score.to_json() for score in scores])
+    if json_file != "-":
+        print_scores(scores, bench.measurement)
+    if faults:
+        raise faults[-1]

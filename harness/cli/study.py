@@ -1,0 +1,119 @@
+"""`harness study`: run a whole study, resumable, and see how far it is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from harness.store import Store
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Run a whole study, resumable, and see how far it is."""
+
+
+@command.command()
+@click.argument("study", metavar="STUDY.toml")
+@click.option("--results", type=click.Path(path_type=Path, file_okay=False), help="Folder. [default: results/<name>]")
+@click.option("--sandbox", type=click.Choice(["auto", "docker", "bubblewrap"]), help="In place of the study's.")
+@click.option("--runtime", help="Docker runtime, such as runsc.")
+@click.option("--rank-any-isolation", is_flag=True, help="Rank what ran outside a container, too.")
+@click.option("--extend", is_flag=True, help="Accept cells that were added to the study since its last run.")
+def run(
+    study: str,
+    results: Path | None,
+    sandbox: str | None,
+    runtime: str | None,
+    rank_any_isolation: bool,
+    extend: bool,
+) -> None:
+    """Run the cells of a study that have no result yet.
+
+    STUDY.toml is a study file, or the name of a bundled study such as quickstart. Stop it with Ctrl-C, and go on with
+    the same command.
+    """
+    from harness import console
+    from harness.errors import HarnessError
+    from harness.store import Store
+    from harness.study import default_results, load
+    from harness.study_run import run as run_study
+    from harness.study_run import tally
+
+    described = load(study)
+    path = results / "results.sqlite" if results else default_results(described.name)
+    with Store(path) as store:
+        try:
+            final = run_study(
+                described,
+                store,
+                sandbox=sandbox,
+                runtime=runtime,
+                rank_isolation="any" if rank_any_isolation else None,
+                extend=extend,
+            )
+        except KeyboardInterrupt:
+            so_far = tally(store)
+            console.notice(
+                f"stopped with {so_far.scored} of {so_far.planned} cells done; the same command goes on from there"
+            )
+            sys.exit(130)
+        if final.faults:
+            first = store.faults()[0]
+            raise HarnessError(
+                f"{final.faults} of {final.planned} cells met a fault of the harness, the first {first.status}:"
+                f" {first.message}; run the same command to try them again"
+            )
+    console.notice(
+        f"{final.scored} of {final.planned} cells done; next: harness report {results if results else described.name}"
+    )
+
+
+@command.command()
+@click.argument("study")
+def status(study: str) -> None:
+    """Show how many cells of STUDY are done, failed and left.
+
+    STUDY is a study's name, its TOML file, its results folder or its results file.
+    """
+    from harness.store import Store
+    from harness.study import results_file
+
+    with Store(results_file(study), create=False) as store:
+        _show(store)
+
+
+def _show(store: Store) -> None:
+    from collections import Counter
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.console import plain
+
+    plan = store.plan()
+    scores, faults = store.scores(), store.faults()
+    planned = Counter((cell.target, cell.sparsity) for cell in (plan.cells if plan else ()))
+    outcomes = Counter((score.target, score.sparsity, score.outcome) for score in scores)
+    faulted = Counter((fault.target, fault.sparsity) for fault in faults)
+    table = Table(title=Text(f"{plan.name if plan else 'no study'}: {len(scores)} of {planned.total()} cells done"))
+    table.add_column("target")
+    for heading in ("sparsity", "planned", "OK", "Error", "NA", "fault", "left"):
+        table.add_column(heading, justify="right")
+    for (target, sparsity), number in planned.items():
+        counts = [outcomes[target, sparsity, outcome] for outcome in ("OK", "Error", "NA")]
+        cells = [sparsity, number, *counts, faulted[target, sparsity], number - sum(counts)]
+        table.add_row(Text(plain(target, 60)), *(str(cell) for cell in cells))
+    screen = Console()
+    screen.print(table)
+    for fault in faults[:10]:
+        screen.print(
+            Text(plain(f"{fault.target} {fault.sparsity} {fault.pruner}: {fault.status}: {fault.message}", 500))
+        )
+    if len(faults) > 10:
+        screen.print(f"… and {len(faults) - 10} more faults")

@@ -1,0 +1,148 @@
+"""Models brought into the one form that is read: a config and safetensors named as the module's parameters are."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from harness import console
+from harness.errors import InputFault, StorageFault
+from harness.resources import cache_folder
+from harness.targets import Target
+from sandbox.checkpoint import Checkpoint
+from sandbox.streaming import UnsupportedModel
+
+_SEQLEN = 2048
+_CALIBRATION_SAMPLES = 128
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "merges.txt")
+
+
+def checked(target: Target) -> Target:
+    """The target, once its architecture and weights were found to be readable.
+
+    Raises:
+        InputFault: they are not.
+    """
+    with _readable(target.folder):
+        _ = target.layers
+    return target
+
+
+def local(name: str, source: Path) -> Target:
+    """A Hugging Face folder: read where it is if its tensors are named as needed, else converted into the cache.
+
+    Raises:
+        InputFault: it holds no readable model in safetensors.
+        StorageFault: no room for the converted weights.
+    """
+    if not (source / "config.json").is_file():
+        raise InputFault(f"{source} is no model folder: it has no config.json")
+    if not any(source.glob("*.safetensors")):
+        raise InputFault(f"{source} has no *.safetensors: save the model again with safe_serialization=True")
+    with _readable(source):
+        try:
+            Checkpoint(source).load(Checkpoint(source).skeleton())
+            folder = source
+        except KeyError:
+            stamp = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(source.iterdir())]
+            key = hashlib.sha256(repr((str(source.resolve()), stamp)).encode()).hexdigest()[:16]
+            folder = once(cache_folder() / f"converted-{key}", lambda into: _from_folder(source, into))
+        positions = getattr(Checkpoint(folder).config, "max_position_embeddings", None)
+    has_tokenizer = any((source / file).is_file() for file in _TOKENIZER_FILES[2:] + _TOKENIZER_FILES[:1])
+    seqlen = min(_SEQLEN, positions or _SEQLEN)
+    return checked(Target(name, folder, source if has_tokenizer else None, seqlen, _CALIBRATION_SAMPLES, None))
+
+
+def from_hub(name: str) -> Path:
+    """Download a model of the hub into its own cache.
+
+    Raises:
+        InputFault: the hub cannot be reached, or has no such model.
+    """
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - only for hub ids
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
+
+    patterns = ["*.safetensors", "config.json", "*.safetensors.index.json", *_TOKENIZER_FILES]
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise InputFault(f"target {name!r} is no local folder and the hub did not give it: {first[0]}") from error
+
+
+def from_gguf(gguf: Path, into: Path) -> None:
+    """Dequantise a GGUF file to float32 and save it with its tokenizer."""
+    console.notice(f"dequantising {gguf.name} once (about half a minute)")
+    transformers_logging.disable_progress_bar()
+    with _readable(gguf):
+        loaded = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+        )
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    _save(loaded, into)
+    tokenizer.save_pretrained(into)
+
+
+def once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """`folder`, made by `make` unless it is there; nothing half-written ever stands under its name.
+
+    Raises:
+        StorageFault: it cannot be written.
+    """
+    if folder.is_dir():
+        return folder
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        make(scratch)
+        scratch.chmod(0o755)
+        for file in scratch.iterdir():
+            file.chmod(0o644)  # the sandbox's user reads them too
+        if not folder.is_dir():  # another process may have been quicker
+            scratch.rename(folder)
+    except (OSError, SafetensorError) as error:
+        raise StorageFault(
+            f"cannot write {folder}: {error}; make room, or set HARNESS_CACHE to another disk"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def _from_folder(source: Path, into: Path) -> None:
+    console.notice(f"converting {source} once")
+    transformers_logging.disable_progress_bar()
+    with _readable(source):
+        loaded = AutoModelForCausalLM.from_pretrained(
+            source, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype="auto"
+        )
+    _save(loaded, into)
+
+
+def _save(model: PreTrainedModel, into: Path) -> None:
+    """Save under the module's own names; `named_parameters` gives a tied tensor once."""
+    model.config.quantization_config = None
+    del model.config.quantization_config
+    model.config.save_pretrained(into)
+    tensors = {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}
+    save_file(tensors, into / "model.safetensors", metadata={"format": "pt"})
+
+
+@contextmanager
+def _readable(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnsupportedModel as error:
+        raise InputFault(f"{source} cannot be pruned: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        first = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise InputFault(f"{source} holds no readable model: {console.plain(first[0], 300)}") from error

@@ -1,0 +1,69 @@
+"""One pass: idea -> prompt -> completion -> candidate, archived. The stages know nothing of one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness import archive
+from harness.errors import UsageError
+from harness.records import Idea, Pruner
+
+
+@dataclass(frozen=True, slots=True)
+class Generator:
+    """The model that writes pruners, and how it is asked. What is None is not sent."""
+
+    model: str
+    base_url: str | None = None
+    api_key: str | None = None
+    timeout_seconds: float = 600.0
+    max_tokens: int | None = None
+    temperature: float | None = None
+    reasoning_effort: str | None = None
+
+
+@contextmanager
+def reachable(generator: Generator) -> Iterator[Generator]:
+    """`generator` as it can be asked while the block runs: a `local:` model gets a server of its own.
+
+    Raises:
+        UsageError: there is no such local model, or the extra `local` is not installed.
+        EndpointFault: the local server did not start.
+    """
+    from harness.local_server import MAX_TOKENS, PREFIX, local_endpoint  # noqa: PLC0415 - only for `local:`
+
+    if not generator.model.startswith(PREFIX):
+        yield generator
+        return
+    if generator.base_url is not None:
+        raise UsageError(f"{PREFIX} models bring their own endpoint: leave out --base-url")
+    with local_endpoint(generator.model) as url:
+        yield replace(generator, base_url=url, api_key="local", max_tokens=generator.max_tokens or MAX_TOKENS)
+
+
+def generate(generator: Generator, idea: Idea, root: Path, template: str = "one-pass") -> Pruner:
+    """Ask a reachable generator once for `idea`, and archive what came in `root`.
+
+    Raises:
+        UsageError: unknown template, missing key.
+        EndpointFault: the endpoint failed; nothing is archived.
+        StorageFault: the archive cannot be written.
+    """
+    from harness.stages import candidate, completion, prompt  # noqa: PLC0415 - heavy, and not needed to list commands
+
+    question = prompt.render(idea, template)
+    answer = completion.complete(
+        question,
+        generator.model,
+        base_url=generator.base_url,
+        api_key=generator.api_key,
+        timeout_seconds=generator.timeout_seconds,
+        max_tokens=generator.max_tokens,
+        temperature=generator.temperature,
+        reasoning_effort=generator.reasoning_effort,
+    )
+    source, status, message = candidate.extract(answer)
+    return archive.archive(question, answer, root, source=source, status=status, message=message)

@@ -1,0 +1,113 @@
+"""Numbers out of window losses: perplexity, its interval, the paired comparison, and what is too good to be true.
+
+A window's loss is its mean next-token cross-entropy in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+Losses = Sequence[float] | npt.NDArray[np.floating]
+
+QUARANTINE_RATIO = 0.95
+"""Below this fraction of the dense model's perplexity, a pruned model's is not believed."""
+
+
+def perplexity(losses: Losses) -> float:
+    """exp of the mean loss; infinite where that overflows.
+
+    Raises:
+        ValueError: there are no losses.
+    """
+    return _exp(_vector(losses).mean())
+
+
+def interval(losses: Losses, level: float = 0.95) -> tuple[float, float] | None:
+    """The interval of the perplexity at `level`: exp of the mean loss ± Student's t times the standard error.
+
+    None with fewer than two windows: one window says nothing of the spread.
+    """
+    bounds = _mean_interval(_vector(losses), level)
+    return None if bounds is None else (_exp(bounds[0]), _exp(bounds[1]))
+
+
+def paired_interval(a: Losses, b: Losses, level: float = 0.95) -> tuple[float, float] | None:
+    """The interval of the mean of `a - b`, window by window, in nats; None with fewer than two windows.
+
+    Raises:
+        ValueError: `a` and `b` differ in length, so they are not of the same windows.
+    """
+    first, second = _vector(a), _vector(b)
+    if first.shape != second.shape:
+        raise ValueError(f"losses of {first.size} and {second.size} windows cannot be paired")
+    return _mean_interval(first - second, level)
+
+
+def quarantined(losses: Losses, dense_losses: Losses) -> bool:
+    """Whether a pruned model is implausibly better than the dense one.
+
+    That is: its perplexity is over 5% lower, and the paired interval lies wholly below zero. With a single window
+    there is no interval, and the first condition alone decides.
+    """
+    bounds = paired_interval(losses, dense_losses)
+    difference = float(_vector(losses).mean() - _vector(dense_losses).mean())
+    return bool(difference < np.log(QUARANTINE_RATIO)) and (bounds is None or bounds[1] < 0)
+
+
+@lru_cache(maxsize=64)
+def student_t_quantile(probability: float, degrees: int) -> float:
+    """The t below which Student's distribution with `degrees` degrees of freedom has `probability`.
+
+    Bisection on theta = atan(t / sqrt(degrees)), in which the distribution function is a finite sum (Abramowitz and
+    Stegun, 26.7.3 and 26.7.4).
+
+    Raises:
+        ValueError: `probability` is not inside (0, 1), or `degrees` is below 1.
+    """
+    if not 0 < probability < 1 or degrees < 1:
+        raise ValueError(f"no quantile at probability {probability} with {degrees} degrees of freedom")
+    if probability < 0.5:
+        return -student_t_quantile(1 - probability, degrees)
+    central = 2 * probability - 1
+    low, high = 0.0, np.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _central_probability(middle, degrees) < central else (low, middle)
+    return float(np.tan((low + high) / 2) * np.sqrt(degrees))
+
+
+def _central_probability(theta: float, degrees: int) -> float:
+    """P(|T| < t) at theta = atan(t / sqrt(degrees))."""
+    sine, cosine = np.sin(theta), np.cos(theta)
+    odd = degrees % 2
+    k = np.arange(1, (degrees - odd) // 2)
+    factors = (2 * k / (2 * k + 1) if odd else (2 * k - 1) / (2 * k)) * cosine**2
+    series = 1 + np.cumprod(factors).sum() if degrees > 1 else 0.0
+    if odd:
+        return float(2 / np.pi * (theta + sine * cosine * series))
+    return float(sine * series)
+
+
+def _vector(losses: Losses) -> npt.NDArray[np.float64]:
+    vector = np.asarray(losses, dtype=np.float64).reshape(-1)
+    if vector.size == 0:
+        raise ValueError("no window losses")
+    return vector
+
+
+def _mean_interval(values: npt.NDArray[np.float64], level: float) -> tuple[float, float] | None:
+    if values.size < 2:
+        return None
+    mean = float(values.mean())
+    error = float(values.std(ddof=1) / np.sqrt(values.size))
+    margin = student_t_quantile((1 + level) / 2, values.size - 1) * error
+    return mean - margin, mean + margin
+
+
+def _exp(value: float) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.exp(value))

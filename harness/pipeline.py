@@ -1,0 +1,217 @@
+"""The flow from a pruner to its score: sandbox, check, measure. One `Bench` is one target under one protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+
+from harness import console, metrics
+from harness.errors import ScorerFault, UsageError
+from harness.records import Failure, Limits, Measurement, Pruner, Sandbox, Score, Sparsity
+from harness.resources import cache_folder
+from harness.sandboxes import open_sandbox
+from harness.stages.pruned_weights import PrunedWeights
+from harness.stages.sandbox_run import Job, sandbox_run
+from harness.stages.score import window_losses
+from harness.status import Status
+from harness.targets import Target, open_target
+from harness.text import Windows, windows
+
+DTYPE = "float32"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Scores pruners on one target with one calibration, one evaluation, one sandbox and one set of limits."""
+
+    target: Target
+    calibration: Windows
+    evaluation: Windows
+    statistics: str
+    sandbox: Sandbox
+    limits: Limits
+    seed: int
+
+    @property
+    def isolation(self) -> str:
+        """The level at which pruners run."""
+        return self.sandbox.isolation
+
+    @cached_property
+    def measurement(self) -> Measurement:
+        """The protocol; its id is a hash of everything that decides a number, but the target's weights."""
+        facts = {
+            "seqlen": int(self.evaluation.ids.shape[1]),
+            "windows": int(self.evaluation.ids.shape[0]),
+            "dtype": DTYPE,
+            "statistics": self.statistics,
+            "tokenizer_sha256": self.target.tokenizer_sha256,
+            "evaluation_sha256": self.evaluation.sha256,
+            "calibration_samples": int(self.calibration.ids.shape[0]),
+            "calibration_sha256": self.calibration.sha256,
+        }
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return Measurement(
+            target=self.target.name,
+            weights_sha256=self.target.weights_sha256,
+            evaluation=self.evaluation.source,
+            calibration=self.calibration.source,
+            id=f"ppl{facts['seqlen']}x{facts['windows']}-{digest[:12]}",
+            **facts,  # type: ignore[arg-type]
+        )
+
+    @cached_property
+    def dense_losses(self) -> list[float]:
+        """Window losses of the unpruned model, in nats; measured once and cached by weights, text and torch."""
+        facts = (self.target.weights_sha256, self.evaluation.sha256, DTYPE, _arithmetic())
+        path = cache_folder() / "dense" / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}.json"
+        if path.is_file():
+            return [float(loss) for loss in json.loads(path.read_text())]
+        losses = window_losses(self.target.checkpoint, self.evaluation.ids, None, f"scoring dense {self.target.name}")
+        if not math.isfinite(metrics.perplexity(losses)):
+            raise ScorerFault(f"{self.target.name} has no finite perplexity before pruning; check its weights")
+        path.parent.mkdir(exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps(losses))
+        part.replace(path)
+        return losses
+
+    @property
+    def dense_perplexity(self) -> float:
+        """Of the unpruned model."""
+        return metrics.perplexity(self.dense_losses)
+
+    def score(self, pruner: Pruner, sparsity: Sparsity) -> Score:
+        """Run a pruner in the sandbox, check what came out, and measure it.
+
+        Raises:
+            Fault: the harness itself failed; says nothing about the pruner.
+        """
+        blank = self._blank(pruner, sparsity)
+        if pruner.source is None or pruner.status is not None:
+            status = pruner.status or Status.NO_CODE
+            failure = Failure(status.stage, status.value, pruner.message or "there is no code to run")
+            return replace(blank, status=status.value, outcome=status.outcome.value, error=failure)
+        job = Job(pruner.source, self.target, self.calibration.ids, sparsity, self.statistics, self.seed)
+        console.notice(f"{console.plain(pruner.name, 80)} at {sparsity.label} on {self.target.name}")
+        with sandbox_run(job, self.sandbox, self.limits) as run:
+            ran = replace(
+                blank,
+                sandbox_seconds=run.execution.wall_seconds,
+                prune_seconds=run.prune_seconds,
+                peak_memory_bytes=run.execution.peak_memory_bytes,
+                uniform=run.uniform,
+            )
+            if run.status is not None:
+                return replace(ran, status=run.status.value, outcome=run.status.outcome.value, error=run.failure)
+            weights = PrunedWeights(run.output, self.target.layers, self.target.checkpoint)
+            verdict = weights.check(sparsity, run.uniform)
+            checked = replace(
+                ran,
+                status=verdict.status.value,
+                outcome=verdict.status.outcome.value,
+                error=verdict.failure,
+                achieved_sparsity=verdict.achieved_sparsity,
+                weights_changed=verdict.weights_changed,
+            )
+            return self._measured(checked, weights) if verdict.status is Status.OK else checked
+
+    def _measured(self, score: Score, weights: PrunedWeights) -> Score:
+        started = time.monotonic()
+        what = f"scoring {console.plain(score.pruner, 60)} at {score.sparsity}"
+        losses = window_losses(self.target.checkpoint, self.evaluation.ids, weights.parameters, what)
+        seconds = time.monotonic() - started
+        perplexity = metrics.perplexity(losses)
+        if not math.isfinite(perplexity):
+            status = Status.NON_FINITE
+            failure = Failure(status.stage, status.value, "the pruned model's perplexity is not finite")
+            return replace(score, status=status.value, outcome=status.outcome.value, error=failure)
+        bounds = metrics.interval(losses)
+        low, high = bounds if bounds and math.isfinite(bounds[1]) else (None, None)
+        return replace(
+            score,
+            perplexity=perplexity,
+            perplexity_low=low,
+            perplexity_high=high,
+            score_seconds=seconds,
+            quarantined=metrics.quarantined(losses, self.dense_losses),
+            window_losses=tuple(losses),
+        )
+
+    def _blank(self, pruner: Pruner, sparsity: Sparsity) -> Score:
+        return Score(
+            pruner=pruner.name,
+            author=pruner.author,
+            target=self.target.name,
+            sparsity=sparsity.label,
+            status=Status.OK.value,
+            outcome=None,
+            error=None,
+            achieved_sparsity=None,
+            perplexity=None,
+            perplexity_low=None,
+            perplexity_high=None,
+            dense_perplexity=self.dense_perplexity,
+            sandbox_seconds=None,
+            prune_seconds=None,
+            score_seconds=None,
+            peak_memory_bytes=None,
+            isolation=self.isolation,
+            protocol=self.measurement.id,
+            seed=self.seed,
+            idea=pruner.idea,
+            model=pruner.model,
+        )
+
+    def faulted(self, pruner: Pruner, sparsity: Sparsity, status: str, message: str) -> Score:
+        """The row of a cell that the harness could not measure: no outcome, and never the pruner's fault."""
+        failure = Failure("harness", status, message)
+        return replace(self._blank(pruner, sparsity), status=status, error=failure)
+
+
+def open_bench(
+    target: str,
+    *,
+    calibration: str = "bundled",
+    calibration_samples: int | None = None,
+    evaluation: str = "bundled",
+    eval_windows: int | None = None,
+    seqlen: int | None = None,
+    statistics: str = "sequential",
+    sandbox: str = "auto",
+    runtime: str | None = None,
+    timeout_seconds: float | None = None,
+    memory_bytes: int | None = None,
+    seed: int = 0,
+) -> Bench:
+    """Open a target, its texts and a sandbox; None takes the target's own default.
+
+    Raises:
+        UsageError: an argument that does not fit.
+        Fault: something cannot be read, or no sandbox works here.
+    """
+    if statistics not in ("sequential", "dense"):
+        raise UsageError(f"statistics {statistics!r}: give sequential or dense")
+    opened = open_target(target)
+    calibrated = windows(calibration, "calibration", opened, seqlen, calibration_samples, seed)
+    evaluated = windows(evaluation, "evaluation", opened, seqlen, eval_windows, seed)
+    default = Limits()
+    limits = Limits(
+        timeout_seconds=timeout_seconds or default.timeout_seconds,
+        memory_bytes=memory_bytes or default.memory_bytes,
+        processes=default.processes,
+        threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+    )
+    return Bench(opened, calibrated, evaluated, statistics, open_sandbox(sandbox, runtime), limits, seed)
+
+
+def _arithmetic() -> tuple[str, str, int]:
+    """What the last digits of a loss depend on, besides the inputs."""
+    return torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()

@@ -1,0 +1,89 @@
+"""Pruners by name: reference pruners, files, and archived candidates. They are read as bytes, never imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness import archive
+from harness.errors import InputFault, UsageError
+from harness.names import key, suggestion
+from harness.records import Pruner
+from harness.resources import resource
+from harness.status import Status
+
+
+def find(name: str, roots: Sequence[Path] | None = None) -> Pruner:
+    """A reference's name, a path to a .py or to an archived attempt, or an archived candidate's id.
+
+    Args:
+        name: as a person typed it.
+        roots: archives to look in; `./generated`, then the bundled one by default.
+
+    Raises:
+        UsageError: there is no such pruner; the message names near ones.
+        InputFault: it cannot be read, or an archived file was changed.
+    """
+    path = Path(name)
+    if path.suffix == ".py":
+        return _file(path, name)
+    if _is_file(path / "manifest.json"):
+        return archive.load(path)
+    for stem, file in _reference_files().items():
+        if key(stem) == key(name):
+            return replace(_file(file, stem), name=stem)
+    archived = archive.candidates(_roots(roots))
+    if name in archived:
+        return archive.load(name, [archived[name].parents[2]])
+    near = suggestion(name, [*_reference_files(), *archived])
+    raise UsageError(f"no pruner {name[:120]!r}.{near} `harness pruners` lists them; a file's name ends in .py")
+
+
+def references() -> list[str]:
+    """The names of the reference pruners."""
+    return list(_reference_files())
+
+
+def candidates(roots: Sequence[Path] | None = None) -> list[str]:
+    """The ids of the archived candidates, in `roots` or where `find` looks."""
+    return list(archive.candidates(_roots(roots)))
+
+
+def _reference_files() -> dict[str, Path]:
+    files = resource("reference_pruners").glob("[a-z]*.py")
+    return {file.stem: file for file in sorted(files)}
+
+
+def _roots(roots: Sequence[Path] | None) -> Sequence[Path]:
+    return roots if roots is not None else (Path("generated"), resource("generated"))
+
+
+def _file(path: Path, name: str) -> Pruner:
+    if not _is_file(path):
+        raise UsageError(f"no file {name[:200]!r}: check the path")
+    if path.name == "pruner.py" and _is_file(path.parent / "manifest.json"):
+        return replace(archive.load(path.parent), name=name)
+    try:
+        with path.open("rb") as file:
+            source = file.read(archive.SOURCE_BYTES + 1)
+    except OSError as error:
+        raise InputFault(f"cannot read {name[:200]}: {error.strerror or error}") from None
+    if len(source) > archive.SOURCE_BYTES:
+        return _rejected(path, name, f"the file is larger than {archive.SOURCE_BYTES} bytes")
+    try:
+        source.decode()
+    except UnicodeDecodeError as error:
+        return _rejected(path, name, f"the file is not UTF-8 (byte {error.start})")
+    return Pruner(name, "human", source, path)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # too long, or in a folder that may not be read
+        return False
+
+
+def _rejected(path: Path, name: str, message: str) -> Pruner:
+    return Pruner(name, "human", None, path, status=Status.REJECTED_SOURCE, message=message)

@@ -1,0 +1,258 @@
+"""The records that flow from stage to stage; frozen, plain, and free of heavy imports."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from harness.errors import UsageError
+from harness.status import Status
+
+Author = Literal["human", "model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sparsity:
+    """How much to prune: a ratio, or n weights kept of each m consecutive ones in a row.
+
+    `ratio` is the fraction of zeros, in [0, 1); with a pattern it is 1 - n/m.
+    """
+
+    ratio: float
+    n: int | None = None
+    m: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Sparsity:
+        """Read `0.5` or `2:4`.
+
+        Raises:
+            UsageError: it is neither a ratio in [0, 1) nor n:m with 0 < n < m.
+        """
+        if pattern := re.fullmatch(r"(\d{1,4}):(\d{1,4})", text.strip()):
+            n, m = int(pattern[1]), int(pattern[2])
+            if not 0 < n < m:
+                raise UsageError(
+                    f"sparsity {text!r}: of n:m, n weights are kept of each m, so 0 < n < m, as in 2:4"
+                )
+            return cls(1 - n / m, n, m)
+        try:
+            ratio = float(text)
+        except ValueError:
+            raise UsageError(
+                f"sparsity {text!r}: give a ratio such as 0.5 or a pattern such as 2:4"
+            ) from None
+        if not 0 <= ratio < 1:
+            raise UsageError(f"sparsity {text!r}: a ratio is the fraction of zeros, at least 0 and below 1")
+        return cls(ratio)
+
+    @property
+    def label(self) -> str:
+        """`0.5` or `2:4`."""
+        return f"{self.n}:{self.m}" if self.n is not None else f"{self.ratio:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Idea:
+    """A named pruning idea; `number` is its row in the paper's Table 4, where it has one."""
+
+    slug: str
+    title: str
+    description: str
+    number: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the generator is asked."""
+
+    idea: Idea
+    text: str
+    template: str
+    template_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the generator answered, with the raw request and response."""
+
+    model: str
+    text: str
+    finish_reason: str | None
+    refusal: str | None
+    request: dict[str, Any]
+    response: dict[str, Any]
+    latency_seconds: float
+    created: str
+    """UTC, ISO 8601."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruner:
+    """One Python file with `prune(task)`, by a person (a reference) or by a model (a candidate).
+
+    `source` is None where there is no code to run; then `status` says why.
+    """
+
+    name: str
+    author: Author
+    source: bytes | None
+    path: Path | None = None
+    idea: str | None = None
+    model: str | None = None
+    status: Status | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one sandbox run may use."""
+
+    timeout_seconds: float = 900.0
+    memory_bytes: int = 4 << 30
+    processes: int = 64
+    threads: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One file or folder of the host, shown inside the sandbox; read-only unless `writable` (a single file)."""
+
+    source: Path
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What the host saw of one sandboxed process, and nothing that the process said."""
+
+    exit_code: int | None
+    """Exit code of the process; None when it was killed by a signal or by the deadline."""
+    signal: int | None
+    """The signal that ended it, if one did and it was not the deadline's."""
+    timed_out: bool
+    out_of_memory: bool
+    """The kernel killed it, or a child of it, for exceeding the memory limit. Never True where it can't be seen."""
+    wall_seconds: float
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+
+
+class Sandbox(Protocol):
+    """One level of isolation. Two are implemented, and one contract suite runs on both."""
+
+    isolation: str
+    """`docker`, `docker:runsc` or `bubblewrap`; stands in every score."""
+
+    def execute(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> Execution:
+        """Run `python -m sandbox.worker /job/job.json` with nothing but `mounts`, and wait for its end.
+
+        Args:
+            mounts: everything of the host that is visible inside, besides the interpreter and its libraries.
+            limits: time, memory, processes.
+            file_bytes: the largest file that the process may write.
+
+        Raises:
+            SandboxFault, ImageFault: the sandbox itself failed; says nothing about the program inside.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a pruner has no score. Every text is length-limited; escape it where it is shown."""
+
+    stage: str
+    type: str
+    message: str
+    line: int | None = None
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The measurement protocol. Numbers with different `id`s are never ranked together."""
+
+    target: str
+    seqlen: int
+    windows: int
+    dtype: str
+    statistics: str
+    tokenizer_sha256: str | None
+    weights_sha256: str
+    evaluation: str
+    evaluation_sha256: str
+    calibration: str
+    calibration_samples: int
+    calibration_sha256: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The record of one pruner at one sparsity. `None` means not measured."""
+
+    pruner: str
+    author: Author
+    target: str
+    sparsity: str
+    status: str
+    """A `Status`, or the `INFRA_*` of a fault."""
+    outcome: str | None
+    error: Failure | None
+    achieved_sparsity: float | None
+    perplexity: float | None
+    perplexity_low: float | None
+    perplexity_high: float | None
+    dense_perplexity: float | None
+    sandbox_seconds: float | None
+    prune_seconds: float | None
+    score_seconds: float | None
+    peak_memory_bytes: int | None
+    isolation: str
+    protocol: str
+    seed: int
+    uniform: bool = True
+    weights_changed: bool = False
+    quarantined: bool = False
+    idea: str | None = None
+    model: str | None = None
+    window_losses: tuple[float, ...] | None = field(default=None, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `--json`, as docs/records.md describes it."""
+        error = self.error
+        return {
+            "pruner": self.pruner,
+            "author": self.author,
+            "target": self.target,
+            "sparsity": self.sparsity,
+            "status": self.status,
+            "outcome": self.outcome,
+            "error": None
+            if error is None
+            else {
+                "stage": error.stage,
+                "type": error.type,
+                "message": error.message,
+                "line": error.line,
+                "traceback": error.traceback,
+            },
+            "achieved_sparsity": self.achieved_sparsity,
+            "perplexity": self.perplexity,
+            "perplexity_low": self.perplexity_low,
+            "perplexity_high": self.perplexity_high,
+            "dense_perplexity": self.dense_perplexity,
+            "seconds": {
+                "sandbox": self.sandbox_seconds,
+                "prune": self.prune_seconds,
+                "score": self.score_seconds,
+            },
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "isolation": self.isolation,
+            "protocol": self.protocol,
+            "seed": self.seed,
+        }

@@ -1,0 +1,32 @@
+"""Where the project's files are found, in a checkout and in an installed copy alike, and the user's cache."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+_PACKAGE = Path(__file__).resolve().parent
+_INSTALLED = _PACKAGE / "_bundle"
+_ROOT = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
+
+
+def resource(name: str) -> Path:
+    """A top-level file or folder, such as `prompts`, `reference_pruners`, `studies` or `requirements.lock`."""
+    return _ROOT / name
+
+
+def bundled(name: str) -> Path:
+    """Bundled data inside the package: `text`, `testbeds`, `paper`."""
+    return _PACKAGE / "bundled" / name
+
+
+def sandbox_package() -> Path:
+    """The folder of the `sandbox` package: everything that enters the container."""
+    return _PACKAGE.parent / "sandbox"
+
+
+def cache_folder() -> Path:
+    """The user's cache of converted models; made when missing. `HARNESS_CACHE` overrides it."""
+    folder = Path(os.environ.get("HARNESS_CACHE") or platformdirs.user_cache_dir("harness"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

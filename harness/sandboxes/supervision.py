@@ -1,0 +1,178 @@
+"""One bubblewrap process from its start to the end of everything in its namespaces."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import SandboxFault
+from harness.records import Execution
+from harness.sandboxes.interior import exit_or_signal
+
+_POLL_SECONDS = (0.005, 0.05)
+_KILL_SECONDS = 30.0
+_SYSCTLS = {
+    "kernel/apparmor_restrict_unprivileged_userns": (
+        "1",
+        "AppArmor forbids user namespaces: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or use Docker",
+    ),
+    "kernel/unprivileged_userns_clone": (
+        "0",
+        "the kernel forbids user namespaces: sysctl kernel.unprivileged_userns_clone=1, or use Docker",
+    ),
+    "user/max_user_namespaces": (
+        "0",
+        "the kernel forbids user namespaces: sysctl user.max_user_namespaces=10000, or use Docker",
+    ),
+}
+
+
+class Pipe:
+    """A pipe whose one end a child inherits; closed on leaving the `with` block."""
+
+    def __enter__(self) -> Pipe:
+        self.reader, self.writer = os.pipe()
+        self._writer_open = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close_writer()
+        os.close(self.reader)
+
+    def close_writer(self) -> None:
+        """Once the child has its own."""
+        if self._writer_open:
+            os.close(self.writer)
+            self._writer_open = False
+
+    def read(self) -> bytes:
+        """What is there now; never waits."""
+        os.set_blocking(self.reader, False)
+        try:
+            return os.read(self.reader, 1 << 16)
+        except BlockingIOError:
+            return b""
+
+
+def supervise(
+    command: Sequence[str],
+    standard_input: str,
+    inherited: tuple[int, ...],
+    information: Pipe,
+    started: Pipe,
+    timeout_seconds: float,
+) -> Execution:
+    """Run a bwrap command, wait for its end or bring it about at the deadline.
+
+    Args:
+        command: the command, or one that turns into it.
+        standard_input: what it reads.
+        inherited: descriptors of this process that it gets besides the pipes.
+        information: where bwrap writes its --info-fd.
+        started: gets a byte when all is set up and the program is about to run.
+        timeout_seconds: for all of it.
+
+    Raises:
+        SandboxFault: it ended before the program ran.
+    """
+    with tempfile.TemporaryFile("w+") as source, Pipe() as messages:
+        source.write(standard_input)
+        source.seek(0)
+        start = time.monotonic()
+        process = subprocess.Popen(
+            command,
+            stdin=source,
+            stdout=subprocess.DEVNULL,
+            stderr=messages.writer,
+            pass_fds=(*inherited, information.writer, started.writer),
+            env={},
+            cwd="/",
+        )
+        for pipe in (messages, information, started):
+            pipe.close_writer()
+        try:
+            code, cpu_seconds = _wait(process, start + timeout_seconds)
+            if timed_out := code is None:
+                code, cpu_seconds = _kill(process, information)
+        except BaseException:
+            if process.returncode is None:
+                _kill(process, information)
+            raise
+        wall_seconds = time.monotonic() - start
+        if not started.read() and not timed_out:
+            raise SandboxFault(_reason(messages.read()))
+    exit_code, signal_number = exit_or_signal(code or 0)
+    return Execution(
+        exit_code=None if timed_out else exit_code,
+        signal=None if timed_out else signal_number,
+        timed_out=timed_out,
+        out_of_memory=False,
+        wall_seconds=wall_seconds,
+        cpu_seconds=cpu_seconds,
+    )
+
+
+def _wait(process: subprocess.Popen[bytes], until: float) -> tuple[int | None, float]:
+    """Exit code, or None where it goes on after `until`, and the CPU seconds of all that ran in the namespaces.
+
+    Their first process reaps all others, the supervised process reaps that one, and the kernel adds up.
+    """
+    pause = _POLL_SECONDS[0]
+    while True:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return process.returncode, usage.ru_utime + usage.ru_stime
+        left = until - time.monotonic()
+        if left <= 0:
+            return None, 0.0
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.5, _POLL_SECONDS[1])
+
+
+def _kill(process: subprocess.Popen[bytes], information: Pipe) -> tuple[int, float]:
+    """End everything: the kernel ends a process namespace with its first process, before that one can be reaped."""
+    cpu_seconds = _cpu_seconds_below(process.pid)  # those killed now count nowhere afterwards
+    if first := re.search(rb'"child-pid":\s*(\d+)', information.read()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(first[1]), signal.SIGKILL)
+    else:
+        process.kill()  # still setting up; what it has started dies with it
+    code, _ = _wait(process, time.monotonic() + _KILL_SECONDS)
+    if code is None:
+        process.kill()
+        raise SandboxFault("the kernel does not end a process that was killed: look for a hung disk or driver")
+    return code, cpu_seconds
+
+
+def _cpu_seconds_below(pid: int) -> float:
+    """CPU seconds that a process, its living descendants and their reaped ones have used."""
+    parents: dict[int, int] = {}
+    ticks: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            parents[int(folder.name)] = int(fields[1])
+            ticks[int(folder.name)] = sum(int(field) for field in fields[11:15])
+    found, waiting = 0, {pid}
+    while waiting:
+        found += sum(ticks.get(process, 0) for process in waiting)
+        waiting = {process for process, parent in parents.items() if parent in waiting}
+    return found / os.sysconf("SC_CLK_TCK")
+
+
+def _reason(messages: bytes) -> str:
+    """One line on why nothing could be started, and what to do."""
+    for name, (value, advice) in _SYSCTLS.items():
+        with contextlib.suppress(OSError):
+            if Path("/proc/sys", name).read_text().strip() == value:
+                return f"bubblewrap cannot work here: {advice}"
+    lines = messages.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+    return f"bubblewrap could not start the program ({lines[-1][:300]}): where namespaces are restricted, use Docker"

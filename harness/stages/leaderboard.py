@@ -1,0 +1,226 @@
+"""Scores -> Leaderboard: one ranking per target, protocol and sparsity, as a table, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from harness.console import plain
+from harness.records import Failure, Score
+from harness.status import Outcome, Status
+
+GROUP = ["target", "protocol", "sparsity"]
+"""What one ranking is about."""
+
+_TYPES = {
+    "target": "object",
+    "protocol": "object",
+    "sparsity": "object",
+    "rank": "Int64",
+    "pruner": "object",
+    "author": "object",
+    "model": "object",
+    "idea": "object",
+    "status": "object",
+    "outcome": "object",
+    "perplexity": "float64",
+    "perplexity_low": "float64",
+    "perplexity_high": "float64",
+    "dense_perplexity": "float64",
+    "ratio_to_dense": "float64",
+    "achieved_sparsity": "float64",
+    "sandbox_seconds": "float64",
+    "peak_memory_bytes": "Int64",
+    "isolation": "object",
+    "notes": "object",
+    "error": "object",
+}
+_NAME_CHARACTERS = 120
+_ERROR_CHARACTERS = 200
+_ORDER = {Outcome.OK.value: 0, Outcome.NA.value: 2}
+
+
+def leaderboard(scores: Sequence[Score], *, rank_isolation: str = "docker") -> pd.DataFrame:
+    """All scores as rows, the groups in the order in which they come, each from its best pruner to its errors.
+
+    Equal perplexities share a rank. Without a rank: what has no perplexity, what is quarantined, and, unless
+    `rank_isolation` is `any`, what ran outside a container. Text is cleaned and bounded, but not yet escaped.
+    """
+    frame = pd.DataFrame([_row(score, rank_isolation) for score in scores], columns=[*_TYPES, "_ranked"])
+    frame = frame.astype({name: kind for name, kind in _TYPES.items() if name != "rank"})
+    group = frame.groupby(GROUP, sort=False, dropna=False)
+    ranks = frame["perplexity"].where(frame["_ranked"].astype(bool)).groupby([frame[key] for key in GROUP])
+    frame["rank"] = ranks.rank(method="min").astype("Int64")
+    frame["_group"] = group.ngroup()
+    frame["_class"] = frame["outcome"].map(_ORDER).fillna(3).where(frame["rank"].isna(), -1)
+    frame = frame.sort_values(["_group", "_class", "perplexity", "pruner"], kind="stable", ignore_index=True)
+    return frame[list(_TYPES)]
+
+
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """By author: pruners, those OK in at least one cell, cells by outcome, and the fraction of cells that is OK."""
+    rows = []
+    for author, part in frame.groupby("author", sort=True):
+        is_ok = part["outcome"] == Outcome.OK.value
+        rows.append(
+            {
+                "author": author,
+                "pruners": part["pruner"].nunique(),
+                "pruners_ok": part.loc[is_ok, "pruner"].nunique(),
+                "cells": len(part),
+                "ok": int(is_ok.sum()),
+                "error": int((part["outcome"] == Outcome.ERROR.value).sum()),
+                "na": int((part["outcome"] == Outcome.NA.value).sum()),
+                "ok_rate": float(is_ok.mean()),
+            }
+        )
+    columns = ["author", "pruners", "pruners_ok", "cells", "ok", "error", "na", "ok_rate"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def by_sparsity(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per target and pruner, one column per sparsity: the perplexity, or the status that stands for it."""
+    cells = [
+        str(status) if pd.isna(value) else perplexity_text(float(value))
+        for status, value in zip(frame["status"], frame["perplexity"], strict=True)
+    ]
+    shown = frame.assign(cell=pd.Series(cells, index=frame.index, dtype="object"))
+    table = shown.pivot_table(
+        index=["target", "author", "pruner"], columns="sparsity", values="cell", aggfunc="last", sort=False
+    )
+    order = list(dict.fromkeys(frame["sparsity"]))
+    return table.reindex(columns=order).fillna("").reset_index()
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """The whole frame at full precision; no cell of it is a formula to a spreadsheet."""
+    safe = frame.copy()
+    for column in (name for name, kind in _TYPES.items() if kind == "object"):
+        safe[column] = safe[column].map(_no_formula)
+    return safe.to_csv(index=False, lineterminator="\n")
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """One table per ranking, under a heading each."""
+    parts = []
+    for (target, protocol, sparsity), part in frame.groupby(GROUP, sort=False, dropna=False):
+        dense = part["dense_perplexity"].dropna()
+        dense_text = f", dense perplexity {perplexity_text(dense.iloc[0])}" if len(dense) else ""
+        heading = (
+            f"## {markdown(target)}, sparsity {markdown(sparsity)}\n\nProtocol {markdown(protocol)}{dense_text}.\n"
+        )
+        rows = (list(row_texts(row).values()) for row in part.itertuples(index=False))
+        parts.append(f"{heading}\n{markdown_table(_HEADINGS, rows)}")
+    return "\n".join(parts)
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table with every cell escaped."""
+    lines = [list(headings), ["---"] * len(headings), *([markdown(cell) for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def markdown(value: object) -> str:
+    """`value` as text that Markdown and HTML show as it is: no markup, no link, no cell border, one line."""
+    text = _clean(str(value), 2 * _ERROR_CHARACTERS)
+    text = re.sub(r"[&<>|`*\[\]\\~$]", lambda match: f"&#{ord(match[0])};", text)
+    text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", "&#95;", text)
+    return re.sub(r"(?i):(?=//)|@|(?<=www)\.|(?<=xmpp):|(?<=mailto):", lambda match: f"&#{ord(match[0])};", text)
+
+
+def perplexity_text(value: float) -> str:
+    """`17.29`, `48,415`, `3.2e+09`."""
+    if not value < 1e7:
+        return f"{value:.1e}"
+    return f"{value:.2f}" if value < 1000 else f"{value:,.0f}"
+
+
+def interval_text(low: float, high: float) -> str:
+    """`16.90 to 17.70`; empty when there is no interval."""
+    return "" if pd.isna(low) or pd.isna(high) else f"{perplexity_text(low)} to {perplexity_text(high)}"
+
+
+_HEADINGS = [
+    "rank",
+    "pruner",
+    "author",
+    "status",
+    "perplexity",
+    "95% interval",
+    "ratio to dense",
+    "achieved sparsity",
+    "sandbox seconds",
+    "peak MiB",
+    "isolation",
+    "notes",
+]
+
+
+def _row(score: Score, rank_isolation: str) -> dict[str, Any]:
+    notes = []
+    if not score.uniform and score.status == Status.OK:
+        notes.append("uneven budget")
+    if score.weights_changed and score.status == Status.OK:
+        notes.append("weights changed")
+    if score.quarantined:
+        notes.append("quarantined: implausibly better than dense")
+    has_number = score.status == Status.OK and score.perplexity is not None and score.perplexity == score.perplexity
+    allowed = rank_isolation == "any" or score.isolation.split(":")[0] == "docker"
+    if has_number and not allowed:
+        notes.append(f"not ranked: isolation {score.isolation}")
+    ratio = score.perplexity / score.dense_perplexity if score.perplexity and score.dense_perplexity else None
+    record = score.to_json()
+    return {
+        **{name: record[name] for name in _TYPES if name in record and name != "error"},
+        "pruner": _clean(score.pruner, _NAME_CHARACTERS),
+        "model": _clean(score.model or "", _NAME_CHARACTERS),
+        "idea": _clean(score.idea or "", _NAME_CHARACTERS),
+        "outcome": score.outcome or "",
+        "ratio_to_dense": ratio,
+        "sandbox_seconds": score.sandbox_seconds,
+        "notes": "; ".join(notes),
+        "error": _error(score.error),
+        "_ranked": has_number and allowed and not score.quarantined,
+    }
+
+
+def row_texts(row: Any) -> dict[str, str]:
+    """What a row of the frame, as `itertuples` gives it, reads like; in the order of the columns, not yet escaped."""
+    return {
+        "rank": _text(row.rank, "{}"),
+        "pruner": row.pruner,
+        "author": row.author,
+        "status": row.status,
+        "perplexity": "" if pd.isna(row.perplexity) else perplexity_text(row.perplexity),
+        "interval": interval_text(row.perplexity_low, row.perplexity_high),
+        "ratio": "" if pd.isna(row.ratio_to_dense) else perplexity_text(row.ratio_to_dense),
+        "achieved": _text(row.achieved_sparsity, "{:.4f}"),
+        "seconds": _text(row.sandbox_seconds, "{:.1f}"),
+        "memory": "" if pd.isna(row.peak_memory_bytes) else f"{row.peak_memory_bytes / (1 << 20):.0f}",
+        "isolation": row.isolation,
+        "notes": "; ".join(part for part in (row.notes, row.error) if part),
+    }
+
+
+def _text(value: Any, form: str) -> str:
+    return "" if pd.isna(value) else form.format(value)
+
+
+def _error(error: Failure | None) -> str:
+    if error is None:
+        return ""
+    where = "" if error.line is None else f" (line {error.line})"
+    return _clean(f"{error.type}: {error.message}", _ERROR_CHARACTERS) + where
+
+
+def _clean(text: str, limit: int) -> str:
+    return plain(" ".join(text[: 4 * limit].split()), limit)
+
+
+def _no_formula(value: object) -> object:
+    """Spreadsheets take a cell that begins so for a formula; an apostrophe makes it text."""
+    is_formula = isinstance(value, str) and re.match(r"[\s'\"]*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20\t\r|%]", value)
+    return f"'{value}" if is_formula else value

@@ -1,0 +1,203 @@
+"""A study: the file that describes it, and the cells that it plans."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+
+from harness import pruners
+from harness.errors import InputFault, UsageError
+from harness.names import suggestion
+from harness.records import Pruner, Sparsity
+from harness.resources import resource
+from harness.store import Cell
+
+_CELL_KEYS = {"name", "targets", "sparsities", "pruners", "sandbox", "rank_isolation"}
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+
+class Study(BaseModel):
+    """A study file. The example of each key is what an error message tells the user to write."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=['name = "my-study"'])
+    targets: list[str] = Field(min_length=1, examples=['targets = ["testbed-llama"]'])
+    sparsities: list[str] = Field(min_length=1, examples=['sparsities = [0.5, "2:4"]'])
+    pruners: list[str] = Field(min_length=1, examples=['pruners = ["magnitude", "sample/*"]'])
+    calibration: str = Field("bundled", examples=['calibration = "bundled"'])
+    calibration_samples: int | None = Field(None, ge=1, examples=["calibration_samples = 32"])
+    eval: str = Field("bundled", examples=['eval = "bundled"'])
+    eval_windows: int | None = Field(None, ge=1, examples=["eval_windows = 40"])
+    seqlen: int | None = Field(None, ge=2, examples=["seqlen = 256"])
+    statistics: Literal["sequential", "dense"] = Field("sequential", examples=['statistics = "sequential"'])
+    sandbox: Literal["auto", "docker", "bubblewrap"] = Field("auto", examples=['sandbox = "auto"'])
+    timeout: float | None = Field(None, gt=0, examples=["timeout = 900  # seconds"])
+    memory: int | None = Field(None, ge=1 << 20, examples=['memory = "4 GiB"'])
+    seed: int = Field(0, ge=0, lt=1 << 63, examples=["seed = 0"])
+    rank_isolation: Literal["docker", "any"] = Field("docker", examples=['rank_isolation = "docker"'])
+    _text: str = PrivateAttr("")
+
+    @field_validator("sparsities", mode="before")
+    @classmethod
+    def _labels(cls, values: object) -> object:
+        if not isinstance(values, list):
+            return values
+        return [_sparsity_label(value) for value in values]
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _bytes(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        size = re.fullmatch(r"(\d{1,6}) ?(?:([KMGT])(?:i?B)?)?", value.strip())
+        if size is None:
+            raise ValueError(f"{value!r} is no size")
+        return int(size[1]) << _UNITS[size[2] or ""]
+
+    @field_validator("targets", "sparsities", "pruners")
+    @classmethod
+    def _distinct(cls, values: list[str]) -> list[str]:
+        if twice := next((value for value in values if values.count(value) > 1), None):
+            raise ValueError(f"{twice!r} stands in it twice")
+        return values
+
+    @property
+    def text(self) -> str:
+        """The file, as read."""
+        return self._text
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that changes a result, besides the cells."""
+        return self.model_dump(mode="json", exclude=_CELL_KEYS)
+
+
+def parse(text: str, source: str) -> Study:
+    """Read a study file's text; `source` names it in messages.
+
+    Raises:
+        UsageError: it is not TOML, or a key is wrong; one line that names the key and what to write.
+    """
+    try:
+        study = Study.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{source}: not valid TOML: {error}") from None
+    except ValidationError as error:
+        raise UsageError(f"{source}: {_first_error(error)}") from None
+    study._text = text
+    return study
+
+
+def load(name: str) -> Study:
+    """Read a study by the path of its file, or by name where it is a bundled one.
+
+    Raises:
+        UsageError: there is no such study, or its file is wrong.
+        InputFault: the file cannot be read.
+    """
+    path = Path(name)
+    if not path.is_file() and re.fullmatch(r"[\w.-]+", name) and resource(f"studies/{name}.toml").is_file():
+        path = resource(f"studies/{name}.toml")
+    try:
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        bundled = ", ".join(sorted(file.stem for file in resource("studies").glob("*.toml")))
+        raise UsageError(f"no study {name!r}: give the path of a study file, or a bundled study: {bundled}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputFault(f"{path}: cannot be read as a study file ({error})") from error
+
+
+def results_file(name: str) -> Path:
+    """The results of a study, by its name, its TOML file, its results folder or its results file.
+
+    Raises:
+        UsageError: there are no results.
+    """
+    path = Path(name)
+    if path.suffix == ".toml":
+        path = default_results(load(name).name)
+    elif (path / "results.sqlite").is_file():
+        path = path / "results.sqlite"
+    elif path.suffix != ".sqlite":
+        path = default_results(name)
+    if not path.is_file():
+        raise UsageError(f"no results at {path}: run `harness study run {name}` first, or give a results folder")
+    return path
+
+
+def default_results(study_name: str) -> Path:
+    """Where a study's results go unless told otherwise, under the current folder."""
+    return Path("results") / study_name / "results.sqlite"
+
+
+def resolve(study: Study) -> dict[str, Pruner]:
+    """The pruners of a study by name, in its order; `prefix*` stands for all archived candidates it begins.
+
+    Raises:
+        UsageError: a name fits nothing, or two entries give one pruner's name.
+    """
+    found: dict[str, Pruner] = {}
+    for entry in study.pruners:
+        for pruner in _matches(entry):
+            if pruner.name in found:
+                raise UsageError(f"study {study.name!r}: the key 'pruners' names {pruner.name!r} twice")
+            found[pruner.name] = pruner
+    return found
+
+
+def plan(study: Study, by_name: dict[str, Pruner] | None = None) -> list[Cell]:
+    """All cells of a study: target by target, sparsity by sparsity, in the file's order.
+
+    `by_name` is what `resolve` gave, where it was asked already.
+    """
+    by_name = resolve(study) if by_name is None else by_name
+    digests = {
+        name: None if pruner.source is None else sha256(pruner.source).hexdigest() for name, pruner in by_name.items()
+    }
+    return [
+        Cell(target, sparsity, name, digests[name])
+        for target in study.targets
+        for sparsity in study.sparsities
+        for name in by_name
+    ]
+
+
+def _matches(entry: str) -> Iterator[Pruner]:
+    if not entry.endswith("*"):
+        yield pruners.find(entry)
+        return
+    fitting = sorted(name for name in pruners.candidates() if name.startswith(entry[:-1]))
+    if not fitting:
+        raise UsageError(f"the key 'pruners' has {entry!r}, but no archived candidate begins so: see `harness pruners`")
+    yield from map(pruners.find, fitting)
+
+
+def _sparsity_label(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return value
+    try:
+        return Sparsity.parse(str(value)).label
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+
+
+def _first_error(error: ValidationError) -> str:
+    """The first error of a study file, as one line that names the key and what to write."""
+    first, *others = error.errors(include_url=False)
+    key = str(first["loc"][0])
+    more = f" (and {len(others)} more)" if others else ""
+    if first["type"] == "extra_forbidden":
+        hint = suggestion(key, list(Study.model_fields)) or f" The keys are {', '.join(Study.model_fields)}."
+        return f"unknown key {key!r}.{hint}{more}"
+    example = (Study.model_fields[key].examples or [key])[0]
+    if first["type"] == "missing":
+        return f"the key {key!r} is missing; write {example}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"the key {key!r} is wrong: {message[:1].lower()}{message[1:]}; write {example}{more}"

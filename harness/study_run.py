@@ -1,0 +1,178 @@
+"""The run of a study: fills the cells that have no score yet, and can be stopped and resumed at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, Protocol
+
+from harness import console
+from harness.errors import Fault, UsageError
+from harness.records import Measurement, Pruner, Score, Sparsity
+from harness.store import Cell, Plan, Store
+from harness.study import Study, plan, resolve
+
+
+class Bench(Protocol):
+    """What `harness.pipeline.open_bench` gives: a target, ready to prune and to score."""
+
+    @property
+    def measurement(self) -> Measurement:
+        """The protocol."""
+        ...
+
+    @property
+    def dense_losses(self) -> Sequence[float]:
+        """Mean loss of each window of the dense model, in nats."""
+        ...
+
+    @property
+    def dense_perplexity(self) -> float:
+        """Of the dense model."""
+        ...
+
+    def score(self, pruner: Pruner, sparsity: Sparsity) -> Score:
+        """Prune in the sandbox, check, score; raises Fault when the harness itself failed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How far a study is."""
+
+    planned: int
+    scored: int
+    faults: int
+
+
+def run(
+    study: Study,
+    store: Store,
+    open_bench: Callable[..., Bench] | None = None,
+    *,
+    sandbox: str | None = None,
+    runtime: str | None = None,
+    rank_isolation: str | None = None,
+    extend: bool = False,
+) -> Tally:
+    """Run the cells that have no score yet, in plan order; each result is on file before the next begins.
+
+    Args:
+        study: what to run.
+        store: its results, of an earlier run or empty.
+        open_bench: in place of `harness.pipeline.open_bench`; called once for each target with cells to run.
+        sandbox: overrides the study's.
+        runtime: Docker runtime such as `runsc`.
+        rank_isolation: overrides the study's.
+        extend: accept a study to which cells were added since its last run.
+
+    Raises:
+        UsageError: the study or what it measures has changed since its last run.
+        StorageFault: the results cannot be written. Any other fault is recorded at its cell, for a later run.
+    """
+    by_name = resolve(study)
+    cells = plan(study, by_name)
+    _adopt(study, store, cells, rank_isolation or study.rank_isolation, extend)
+    options = _bench_options(study)
+    pending = [cell for cell in cells if not store.has_score(cell)]
+    with console.progress(f"study {study.name}", len(pending)) as task:
+        for target, group in groupby(pending, key=lambda cell: cell.target):
+            todo = list(group)
+            try:
+                bench = (open_bench or _pipeline())(
+                    target, sandbox=sandbox or study.sandbox, runtime=runtime, **options
+                )
+            except Fault as fault:
+                _record_fault(store, todo, fault)
+                task.advance(len(todo))
+                continue
+            _check_protocol(store, target, bench)
+            for cell in todo:
+                _run_cell(store, bench, cell, by_name[cell.pruner])
+                task.advance()
+    return tally(store)
+
+
+def tally(store: Store) -> Tally:
+    """How far the study of `store` is."""
+    recorded = store.plan()
+    return Tally(len(recorded.cells) if recorded else 0, len(store.scores()), len(store.faults()))
+
+
+def _run_cell(store: Store, bench: Bench, cell: Cell, pruner: Pruner) -> None:
+    if store.has_score(cell):  # another process did it meanwhile
+        return
+    try:
+        # a path as target may have another name in the score; results are filed under the study's
+        score = replace(bench.score(pruner, Sparsity.parse(cell.sparsity)), target=cell.target)
+    except Fault as fault:
+        _record_fault(store, [cell], fault)
+        return
+    store.add_score(cell, score)
+    result = score.status if score.perplexity is None else f"{score.status}, perplexity {score.perplexity:.6g}"
+    console.notice(console.plain(f"{cell.pruner} at {cell.sparsity} on {cell.target}: {result}"))
+
+
+def _record_fault(store: Store, cells: list[Cell], fault: Fault) -> None:
+    store.add_faults(cells, fault.status, str(fault))
+    where = cells[0].target if len(cells) > 1 else " ".join(cells[0].key)
+    console.notice(console.plain(f"{where}: {fault.status}: {fault}").replace("\n", " "))
+
+
+def _adopt(study: Study, store: Store, cells: list[Cell], rank_isolation: str, extend: bool) -> None:
+    """Make the study the one of the store, unless results are there that it does not describe."""
+    recorded = store.plan()
+    if recorded is not None and store.scores():
+        elsewhere = "give it another name, or --results another folder"
+        if recorded.name != study.name:
+            raise UsageError(f"{store.path} holds the study {recorded.name!r}: {elsewhere}")
+        if changed := [key for key, value in study.settings.items() if recorded.settings.get(key) != value]:
+            raise UsageError(f"study {study.name!r} has results with another {', '.join(changed)}: {elsewhere}")
+        missing, added = set(recorded.cells) - set(cells), set(cells) - set(recorded.cells)
+        if missing:
+            example = min(missing, key=lambda cell: cell.key)
+            how = "has new code" if example.key in {cell.key for cell in added} else "is no more in it"
+            raise UsageError(
+                f"study {study.name!r} has results, and {example.pruner} at {example.sparsity} on {example.target}"
+                f" {how}: {elsewhere}"
+            )
+        if added and not extend:
+            raise UsageError(
+                f"study {study.name!r} has results and {len(added)} new cells: add --extend, or {elsewhere}"
+            )
+    store.save_plan(Plan(study.name, study.text, study.settings, rank_isolation, tuple(cells)))
+
+
+def _check_protocol(store: Store, target: str, bench: Bench) -> None:
+    recorded, now = store.measurements().get(target), bench.measurement
+    scored = any(score.target == target for score in store.scores())
+    if recorded is not None and scored:
+        what = "its weights are others" if recorded.weights_sha256 != now.weights_sha256 else ""
+        if recorded.id != now.id:
+            what = f"its protocol is {now.id} and was {recorded.id}"
+        if what:
+            raise UsageError(
+                f"{target} has results, but {what}: give the study another name, or --results another folder"
+            )
+    store.add_measurement(target, replace(now, target=target), bench.dense_losses)
+
+
+def _pipeline() -> Callable[..., Bench]:
+    from harness.pipeline import open_bench  # noqa: PLC0415 - it loads torch; a finished or refused study needs none
+
+    return open_bench
+
+
+def _bench_options(study: Study) -> dict[str, Any]:
+    return {
+        "calibration": study.calibration,
+        "calibration_samples": study.calibration_samples,
+        "evaluation": study.eval,
+        "eval_windows": study.eval_windows,
+        "seqlen": study.seqlen,
+        "statistics": study.statistics,
+        "timeout_seconds": study.timeout,
+        "memory_bytes": study.memory,
+        "seed": study.seed,
+    }

@@ -1,0 +1,1 @@
+"""Stand-ins for tests of this project and of what is built on it."""

@@ -1,0 +1,155 @@
+"""A loopback server that speaks Chat Completions, remembers what it was asked, and misbehaves when told to.
+
+with OpenAIServer("```python\\ndef prune(task): ...\\n```") as server:
+    ...complete(prompt, "o1", base_url=server.url, ...)
+server.requests[0].body
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal, Self
+
+Behaviour = Literal[
+    "answer",
+    "truncate",
+    "filter",
+    "refuse",
+    "decline",
+    "unauthorized",
+    "no_model",
+    "rate_limit",
+    "fail",
+    "malformed",
+    "html",
+    "no_choices",
+    "error_object",
+    "slow",
+    "drop",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as it arrived."""
+
+    path: str
+    headers: dict[str, str]
+    """Names in lower case."""
+    body: dict[str, Any]
+
+
+class OpenAIServer:
+    """Answers every request with `text`, after `behaviours` are used up, one for each request.
+
+    Args:
+        text: content of the answer.
+        behaviours: what to do with the first requests; the last one is repeated when `repeat` is true.
+        repeat: whether the last behaviour goes on.
+        delay_seconds: how long `slow` waits before it answers.
+    """
+
+    def __init__(self, text: str = "", *behaviours: Behaviour, repeat: bool = True, delay_seconds: float = 5.0) -> None:
+        self.text = text
+        self.requests: list[Request] = []
+        self.delay_seconds = delay_seconds
+        self._behaviours = list(behaviours) or ["answer"]
+        self._repeat = repeat
+        self._stop = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _next(self) -> Behaviour:
+        if len(self._behaviours) == 1 and self._repeat:
+            return self._behaviours[0]
+        return self._behaviours.pop(0) if self._behaviours else "answer"
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                owner.requests.append(Request(self.path, headers, body))
+                behaviour = owner._next()
+                if behaviour == "drop":
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    self.close_connection = True
+                    return
+                if behaviour == "slow":
+                    owner._stop.wait(owner.delay_seconds)
+                status, content = _reply(behaviour, owner.text, body.get("model", ""), headers)
+                try:
+                    self._send(status, content)
+                except OSError:  # the client has gone
+                    self.close_connection = True
+
+            def _send(self, status: int, content: bytes) -> None:
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(content)))
+                if status >= 429:
+                    self.send_header("retry-after-ms", "10")
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        return Handler
+
+
+def _reply(behaviour: Behaviour, text: str, model: str, headers: dict[str, str]) -> tuple[int, bytes]:
+    """HTTP status and body."""
+    errors = {
+        "decline": (400, "Your prompt was flagged.", "invalid_prompt"),
+        # real endpoints repeat the key in part; the worst case is all of it
+        "unauthorized": (401, f"Incorrect API key provided: {headers.get('authorization')}.", "invalid_api_key"),
+        "no_model": (404, f"The model `{model}` does not exist.", "model_not_found"),
+        "rate_limit": (429, "Rate limit reached.", "rate_limit_exceeded"),
+        "fail": (500, "The server had an error.", None),
+        "error_object": (200, "Provider returned an error.", "502"),
+    }
+    if behaviour in errors:
+        status, said, code = errors[behaviour]
+        return status, json.dumps({"error": {"message": said, "type": "error", "code": code}}).encode()
+    if behaviour == "malformed":
+        return 200, b'{"choices": [{"message": {"content": "def pru'
+    if behaviour == "html":
+        return 200, b"<html><body>Welcome</body></html>"
+    reason = {"truncate": "length", "filter": "content_filter"}.get(behaviour, "stop")
+    message: dict[str, str | None] = {"role": "assistant", "content": text, "refusal": None}
+    if behaviour == "refuse":
+        message |= {"content": None, "refusal": "I can't help with that."}
+    choice = {"index": 0, "message": message, "finish_reason": reason, "logprobs": None}
+    return 200, json.dumps(
+        {
+            "id": "chatcmpl-0",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": f"{model}-2024-12-17",
+            "choices": [] if behaviour == "no_choices" else [choice],
+            "usage": {"prompt_tokens": 1000, "completion_tokens": 200, "total_tokens": 1200},
+        }
+    ).encode()

@@ -1,0 +1,83 @@
+"""SparseGPT: weights are removed column by column, and those to the right make up for what was lost.
+
+With H = X^T X + damping over the calibration tokens and U the upper Cholesky factor of H^-1, a weight's saliency is
+W_ij^2 / U_jj^2, and removing it adds -(W_ij / U_jj) * U_jk to every W_ik with k > j (Frantar and Alistarh 2023,
+"SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot", algorithm 1 and equations 3 and 4). Masks
+are chosen in blocks of about 128 columns, over all rows of a block; of an n:m pattern, group by group.
+"""
+
+import torch
+
+from sandbox.interface import Layer, Sparsity, Task
+from sandbox.masks import keep_in_groups
+
+BLOCK_COLUMNS = 128
+DAMPING = 0.01
+"""Of the mean of H's diagonal, added to it; raised tenfold as long as H has no Cholesky factor."""
+
+
+def prune(task: Task) -> None:
+    for layer in task.layers():
+        layer.weight = compensated(layer, task.sparsity)
+
+
+def compensated(layer: Layer, sparsity: Sparsity) -> torch.Tensor:
+    """The pruned weight of a layer, [out, in]."""
+    hessian = layer.hessian
+    dead = hessian.diagonal() == 0
+    factor = inverse_factor(hessian)
+    columns = layer.weight.t().clone()  # [in, out]: a column of the weight is contiguous
+    columns[dead] = 0
+    pattern = sparsity.m or 1
+    width = max(1, BLOCK_COLUMNS // pattern) * pattern
+    pruned = 0
+    for start in range(0, len(columns), width):
+        stop = min(start + width, len(columns))
+        block, within = columns[start:stop], factor[start:stop, start:stop]
+        scale = within.diagonal()[:, None] ** 2
+        if sparsity.n is None:
+            wanted = int(columns.shape[1] * stop * sparsity.ratio) - pruned  # so that rounding does not add up
+            pruned += wanted
+            kept = keep_all_but(block**2 / scale, wanted)
+        else:
+            kept = torch.ones_like(block, dtype=torch.bool)
+        errors = torch.zeros_like(block)
+        for i, column in enumerate(block):
+            if sparsity.n is not None and sparsity.m is not None and i % sparsity.m == 0:
+                group = slice(i, i + sparsity.m)
+                saliency = block[group] ** 2 / scale[group]
+                kept[group] = keep_in_groups(saliency.t(), sparsity.n, sparsity.m).t()
+            errors[i] = torch.where(kept[i], 0, column / within[i, i])
+            block[i + 1 :].addr_(within[i, i + 1 :], errors[i], alpha=-1)
+        block[~kept] = 0
+        columns[stop:].addmm_(factor[start:stop, stop:].t(), errors, alpha=-1)
+    return columns.t()
+
+
+def keep_all_but(saliency: torch.Tensor, count: int) -> torch.Tensor:
+    """Bool mask that leaves out the `count` smallest."""
+    smallest = saliency.flatten().topk(count, largest=False, sorted=False).indices
+    mask = torch.ones(saliency.numel(), dtype=torch.bool)
+    mask[smallest] = False
+    return mask.reshape(saliency.shape)
+
+
+def inverse_factor(hessian: torch.Tensor) -> torch.Tensor:
+    """U, upper triangular, with U^T U = (H + damping)^-1.
+
+    Raises:
+        ArithmeticError: there is none even with strong damping: the calibration is not finite.
+    """
+    diagonal = hessian.diagonal()
+    diagonal[diagonal == 0] = 1
+    damping = DAMPING * diagonal.mean()
+    while True:
+        diagonal += damping
+        lower, failed = torch.linalg.cholesky_ex(hessian)
+        if not failed:
+            upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
+            if not failed:
+                return torch.triu(upper)
+        if not torch.isfinite(damping) or damping > 100 * diagonal.mean():
+            raise ArithmeticError("the Hessian has no Cholesky factor: are the calibration inputs finite?")
+        damping = damping * 10

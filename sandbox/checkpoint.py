@@ -1,0 +1,89 @@
+"""The dense model on disk: a config and safetensors files whose tensor names are the module's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import nn
+
+
+class Checkpoint:
+    """Tensors of a model folder, read one at a time and handed out as float32.
+
+    transformers is imported only when the architecture is needed: a pruner that looks at weights alone starts sooner.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        handles = [safe_open(file, framework="pt") for file in sorted(folder.glob("*.safetensors"))]
+        self._handles = {name: handle for handle in handles for name in handle.keys()}  # noqa: SIM118
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._handles
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """One tensor, float32 where it is floating point. Never write into it: it may be the file's own memory."""
+        tensor: torch.Tensor = self._handles[name].get_tensor(name)
+        return tensor.float() if tensor.is_floating_point() else tensor
+
+    @cached_property
+    def config(self) -> Any:
+        """The architecture, as transformers reads it."""
+        from transformers import AutoConfig  # noqa: PLC0415 - see the class
+
+        config = AutoConfig.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
+        config.use_cache = False
+        return config
+
+    def skeleton(self) -> nn.Module:
+        """The model in evaluation mode with real buffers, and with all parameters on the meta device."""
+        from transformers import AutoModelForCausalLM  # noqa: PLC0415 - see the class
+
+        with _parameters_on_meta():
+            model: nn.Module = AutoModelForCausalLM.from_config(
+                self.config, dtype=torch.float32, trust_remote_code=False
+            )
+        for name, buffer in model.named_buffers():
+            if name in self:
+                buffer.copy_(self.tensor(name))
+        return model.eval().requires_grad_(False)
+
+    def load(self, model: nn.Module, skip: str | None = None) -> nn.Module:
+        """Give a skeleton its parameters, but for those whose names start with `skip`; tied ones stay tied.
+
+        Raises:
+            KeyError: the checkpoint lacks a parameter.
+        """
+        for name, _ in list(model.named_parameters()):
+            if name in self and not (skip and name.startswith(skip)):
+                owner, _, leaf = name.rpartition(".")
+                parameter = nn.Parameter(self.tensor(name), requires_grad=False)
+                setattr(model.get_submodule(owner), leaf, parameter)
+        tie: Any = getattr(model, "tie_weights", None)
+        if tie is not None:
+            tie()
+        for name, parameter in model.named_parameters():
+            if parameter.is_meta and not (skip and name.startswith(skip)):
+                raise KeyError(f"the checkpoint lacks {name}")
+        return model
+
+
+@contextmanager
+def _parameters_on_meta() -> Iterator[None]:
+    """While active, a new module's parameters take no memory; its buffers, never stored, are computed as usual."""
+    register = nn.Module.register_parameter
+
+    def register_on_meta(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        register(module, name, param if param is None else nn.Parameter(param.to("meta"), requires_grad=False))
+
+    nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]

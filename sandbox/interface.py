@@ -1,0 +1,143 @@
+"""The pruning interface, version 1: all that a pruner sees.
+
+A pruner is one Python file that defines
+
+    def prune(task): ...
+
+which changes the prunable weights of the decoder blocks so that `task.sparsity` is met. Nothing else of the file
+is called. It runs once, with no network, and may use torch, numpy and Python's standard library. What it prints
+counts for nothing: the weights are read when `prune` has returned.
+
+What is checked afterwards, layer by layer, from the weights alone:
+
+- zeros are counted exactly (1e-30 is not zero). A layer of shape [out, in] needs at least
+  min(out * floor(in * ratio), in * floor(out * ratio)) of them: rounding down by row or by column is fine;
+- with an n:m pattern, at most n weights of each m consecutive ones in a row may be non-zero;
+- every weight is finite, and every shape is as it was.
+
+A file that spreads the budget unevenly over the layers says so with a module constant, `UNIFORM = False`: then the
+sum over all layers is checked instead. A pruner that cannot apply to a model (one of biases, on a model without
+biases) raises `NotApplicable`.
+
+A magnitude pruner, whole:
+
+    import torch
+
+    def prune(task):
+        for layer in task.layers():
+            size = layer.weight.abs()
+            if task.sparsity.n is not None:
+                groups = size.reshape(size.shape[0], -1, task.sparsity.m)
+                kept = groups.topk(task.sparsity.n, dim=-1).indices
+                mask = torch.zeros_like(groups, dtype=torch.bool).scatter_(-1, kept, True).reshape(size.shape)
+            else:
+                count = int(size.shape[1] * task.sparsity.ratio)
+                pruned = size.argsort(dim=1)[:, :count]
+                mask = torch.ones_like(size, dtype=torch.bool).scatter_(1, pruned, False)
+            layer.keep(mask)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+
+VERSION = 1
+
+
+class NotApplicable(Exception):
+    """Raised by a pruner that cannot apply to this model; its cell reads NA. Needs no import: it is predefined."""
+
+
+class Sparsity(Protocol):
+    """How much to prune."""
+
+    @property
+    def ratio(self) -> float:
+        """In [0, 1): the fraction of the prunable weights that must be exactly zero (1 - n/m with a pattern)."""
+
+    @property
+    def n(self) -> int | None:
+        """Weights kept of each `m` consecutive ones in a row; None when unstructured."""
+
+    @property
+    def m(self) -> int | None:
+        """Length of a group; None when unstructured."""
+
+
+class Layer(Protocol):
+    """One prunable linear layer. Weights are always [out_features, in_features], however they are stored.
+
+    Statistics are computed when first asked for, once for all layers that share an input.
+    """
+
+    weight: torch.Tensor
+    """[out_features, in_features], float. Assign a new tensor of the same shape to change it."""
+
+    @property
+    def name(self) -> str:
+        """Full module name, such as `model.layers.0.mlp.up_proj`."""
+
+    @property
+    def block(self) -> int:
+        """Index of the decoder block."""
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """[out_features], a copy: read only. None where the layer has none."""
+
+    @property
+    def inputs(self) -> torch.Tensor:
+        """[n_tokens, in_features]: the calibration activations that enter the layer."""
+
+    @property
+    def input_norm(self) -> torch.Tensor:
+        """[in_features]: L2 norm of each input feature over the calibration tokens."""
+
+    @property
+    def hessian(self) -> torch.Tensor:
+        """[in_features, in_features], float32: inputs^T inputs / n_tokens. May be changed: it is a copy."""
+
+    @property
+    def grad(self) -> torch.Tensor:
+        """[out_features, in_features]: mean gradient of the dense model's loss (next-token cross-entropy)."""
+
+    @property
+    def fisher(self) -> torch.Tensor:
+        """[out_features, in_features]: mean over the calibration sequences of the squared gradient (dense model)."""
+
+    def keep(self, mask: torch.Tensor) -> None:
+        """Zero the weights where `mask` (bool, shaped as `weight`) is False."""
+
+
+class Task(Protocol):
+    """What `prune` is handed."""
+
+    @property
+    def sparsity(self) -> Sparsity:
+        """The target."""
+
+    def layers(self) -> Iterator[Layer]:
+        """Iterate over the prunable linear layers in forward order.
+
+        When the iteration goes on to a layer of the next block, that block's inputs have been recomputed through
+        the blocks as they now are. Within a block, the inputs of all layers are those at its weights when the
+        iteration entered it.
+        """
+
+    @property
+    def calibration(self) -> torch.Tensor:
+        """LongTensor [n_sequences, seqlen] of token ids."""
+
+    @property
+    def generator(self) -> torch.Generator:
+        """Seeded: use it for all randomness, so that a run can be repeated."""
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The whole model (a transformers causal language model), loaded when first asked for.
+
+        Changes of the prunable layers' weights count; all others are ignored.
+        """

@@ -1,0 +1,42 @@
+"""Masks from saliencies: the one place where a budget or a pattern becomes a choice of weights."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch.nn.functional import pad
+
+from sandbox.interface import Sparsity
+
+
+def keep_largest(saliency: torch.Tensor, sparsity: Sparsity, scope: Literal["layer", "row"]) -> torch.Tensor:
+    """Bool mask [out, in] that keeps the weights of largest saliency.
+
+    With an n:m pattern the n largest of each m consecutive ones in a row are kept. Otherwise exactly
+    floor(size * ratio) weights of the layer, or floor(in * ratio) of each row, are not kept; of equal saliencies
+    as many are kept as it takes.
+
+    Args:
+        saliency: [out, in], any real dtype; NaN counts as the largest.
+        sparsity: the task's.
+        scope: what competes with what, where no pattern says it.
+    """
+    if sparsity.n is not None and sparsity.m is not None:
+        return keep_in_groups(saliency, sparsity.n, sparsity.m)
+    rows = saliency.reshape(1, -1) if scope == "layer" else saliency
+    count = int(rows.shape[1] * sparsity.ratio)
+    pruned = rows.topk(count, dim=1, largest=False, sorted=False).indices
+    return torch.ones_like(rows, dtype=torch.bool).scatter_(1, pruned, False).reshape(saliency.shape)
+
+
+def keep_in_groups(saliency: torch.Tensor, n: int, m: int) -> torch.Tensor:
+    """Bool mask [out, in] that keeps the n largest of each m consecutive weights in a row.
+
+    What is left at a row's end, if m does not divide it, is a group too, and keeps up to n.
+    """
+    rest = -saliency.shape[1] % m
+    groups = pad(saliency, (0, rest), value=-torch.inf).unflatten(1, (-1, m))
+    kept = groups.topk(n, dim=-1, sorted=False).indices
+    mask = torch.zeros_like(groups, dtype=torch.bool).scatter_(-1, kept, True).flatten(1)
+    return mask[:, : saliency.shape[1]]

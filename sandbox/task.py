@@ -1,0 +1,143 @@
+"""The pruning interface as the worker implements it; `sandbox.interface` says what each name means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from sandbox.checkpoint import Checkpoint
+from sandbox.interface import NotApplicable
+from sandbox.layout import LayerSpec, OutputFile
+from sandbox.weights import BadWeight, Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Sparsity:
+    """See `sandbox.interface.Sparsity`."""
+
+    ratio: float
+    n: int | None
+    m: int | None
+
+
+class PruningTask:
+    """See `sandbox.interface.Task`."""
+
+    NotApplicable = NotApplicable
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        layers: list[LayerSpec],
+        output: OutputFile,
+        calibration: torch.Tensor,
+        sparsity: Sparsity,
+        statistics: str,
+        seed: int,
+    ) -> None:
+        self.sparsity = sparsity
+        self.calibration = calibration
+        self.generator = torch.Generator().manual_seed(seed)
+        self._checkpoint = checkpoint
+        self._mode = statistics
+        self._weights = Weights(checkpoint, layers, output)
+        self._layers = [PrunableLayer(self, index, spec) for index, spec in enumerate(layers)]
+        self._gradients: dict[bool, dict[str, torch.Tensor]] = {}
+
+    def layers(self) -> Iterator[PrunableLayer]:
+        """The layers in forward order; going on to another block writes the one before."""
+        block = -1
+        for layer in self._layers:
+            if layer.block != block:
+                self._weights.write(except_block=layer.block)
+                block = layer.block
+            yield layer
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The whole model."""
+        return self._weights.model()
+
+    @cached_property
+    def _statistics(self) -> object:
+        from sandbox.statistics import InputStatistics  # noqa: PLC0415 - transformers is slow to import
+
+        return InputStatistics(self._checkpoint, self._weights, self.calibration, self._mode)
+
+    def _input(self, layer: LayerSpec, kind: str) -> torch.Tensor:
+        result: torch.Tensor = self._statistics.of(layer, kind)  # type: ignore[attr-defined]
+        return result
+
+    def _gradient(self, layer: LayerSpec, squared: bool) -> torch.Tensor:
+        from sandbox.statistics import gradients  # noqa: PLC0415
+
+        if squared not in self._gradients:
+            specs = [known._spec for known in self._layers]
+            self._gradients[squared] = gradients(self._checkpoint, specs, self.calibration, squared)
+        return self._gradients[squared][layer.name].clone()
+
+    def finish(self) -> None:
+        """Write whatever is still live."""
+        self._weights.write()
+
+
+class PrunableLayer:
+    """See `sandbox.interface.Layer`."""
+
+    def __init__(self, task: PruningTask, index: int, spec: LayerSpec) -> None:
+        self.name = spec.name
+        self.block = spec.block
+        self._task = task
+        self._index = index
+        self._spec = spec
+
+    def __repr__(self) -> str:
+        return f"<layer {self.name} {list(self._spec.shape)}>"
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """[out_features, in_features]."""
+        return self._task._weights.live(self._index)
+
+    @weight.setter
+    def weight(self, value: torch.Tensor) -> None:
+        self._task._weights.assign(self._index, value)
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """[out_features], a copy."""
+        return self._task._checkpoint.tensor(f"{self.name}.bias").clone() if self._spec.bias else None
+
+    @property
+    def inputs(self) -> torch.Tensor:
+        """[n_tokens, in_features]."""
+        return self._task._input(self._spec, "inputs")
+
+    @property
+    def input_norm(self) -> torch.Tensor:
+        """[in_features]."""
+        return self._task._input(self._spec, "norm").clone()
+
+    @property
+    def hessian(self) -> torch.Tensor:
+        """[in_features, in_features]."""
+        return self._task._input(self._spec, "hessian").clone()
+
+    @property
+    def grad(self) -> torch.Tensor:
+        """[out_features, in_features]."""
+        return self._task._gradient(self._spec, squared=False)
+
+    @property
+    def fisher(self) -> torch.Tensor:
+        """[out_features, in_features]."""
+        return self._task._gradient(self._spec, squared=True)
+
+    def keep(self, mask: torch.Tensor) -> None:
+        """Zero the weights where `mask` is False."""
+        if tuple(mask.shape) != self._spec.shape:
+            raise BadWeight(f"{self.name}: the mask has shape {list(mask.shape)}, not {list(self._spec.shape)}")
+        self.weight = torch.where(mask.bool(), self.weight, 0)

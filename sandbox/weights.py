@@ -1,0 +1,117 @@
+"""The prunable weights during a run: dense on disk, live in the pruner's hands, or written to the output file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from sandbox.checkpoint import Checkpoint
+from sandbox.layout import LayerSpec, OutputFile
+
+
+class BadWeight(ValueError):
+    """A weight was given another shape, or is not a real tensor: the run has no usable output."""
+
+
+class Weights:
+    """Weights by index in `layers`, always [out_features, in_features] and float32.
+
+    A weight becomes live when a pruner first reads it, and may then be changed in place or replaced. `write` puts
+    live weights into the output file and lets go of them, so that only a block's worth is in memory.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, layers: Sequence[LayerSpec], output: OutputFile) -> None:
+        self.layers = layers
+        self._checkpoint = checkpoint
+        self._output = output
+        self._live: dict[int, torch.Tensor] = {}
+        self._model: nn.Module | None = None
+
+    def live(self, index: int) -> torch.Tensor:
+        """The tensor that the pruner may change."""
+        if self._model is not None:
+            return _oriented(self._module_weight(index), self.layers[index])
+        if index not in self._live:
+            self._live[index] = self.written(index).clone()
+        return self._live[index]
+
+    def assign(self, index: int, weight: torch.Tensor) -> None:
+        """Replace a weight.
+
+        Raises:
+            BadWeight: `weight` is no real tensor of the layer's shape.
+        """
+        checked = _checked(weight, self.layers[index])
+        if self._model is not None:
+            self._module_weight(index).data = _oriented(checked, self.layers[index])
+        else:
+            self._live[index] = checked.clone()
+
+    def written(self, index: int) -> torch.Tensor:
+        """A weight as last written, dense at first. Never write into it."""
+        layer = self.layers[index]
+        dense = _oriented(self._checkpoint.tensor(f"{layer.name}.weight"), layer)
+        return self._output.read(index, dense)
+
+    def write(self, except_block: int | None = None) -> None:
+        """Put every live weight, but for those of one block, into the output file.
+
+        Raises:
+            BadWeight: one has another shape, or is no real tensor any more.
+        """
+        live = range(len(self.layers)) if self._model is not None else sorted(self._live)
+        for index in [index for index in live if self.layers[index].block != except_block]:
+            layer = self.layers[index]
+            dense = _oriented(self._checkpoint.tensor(f"{layer.name}.weight"), layer)
+            self._output.write(index, _checked(self.live(index), layer), dense)
+            self._live.pop(index, None)
+
+    def parameters(self, block: int) -> Mapping[str, torch.Tensor]:
+        """The written weights of a block under their parameters' names, oriented as the module stores them."""
+        return {
+            f"{layer.name}.weight": _oriented(self.written(index), layer)
+            for index, layer in enumerate(self.layers)
+            if layer.block == block
+        }
+
+    def model(self) -> nn.Module:
+        """The whole model with the weights as they now are; from now on its modules hold the live weights."""
+        if self._model is None:
+            self.write()
+            model = self._checkpoint.load(self._checkpoint.skeleton())
+            for index, layer in enumerate(self.layers):
+                weight = _oriented(self.written(index), layer)
+                parameter = nn.Parameter(weight.contiguous().clone(), requires_grad=False)
+                model.get_submodule(layer.name).weight = parameter
+            self._model = model
+        return self._model
+
+    def _module_weight(self, index: int) -> torch.Tensor:
+        assert self._model is not None
+        try:
+            weight: object = self._model.get_submodule(self.layers[index].name).weight
+        except AttributeError as missing:
+            raise BadWeight(f"the model has no {self.layers[index].name}.weight any more") from missing
+        return _tensor(weight, self.layers[index]).detach()
+
+
+def _oriented(weight: torch.Tensor, layer: LayerSpec) -> torch.Tensor:
+    """Between [out, in] and the order in which the module stores it; the same both ways."""
+    return weight.t() if layer.transposed and weight.dim() == 2 else weight
+
+
+def _tensor(weight: object, layer: LayerSpec) -> torch.Tensor:
+    if not isinstance(weight, torch.Tensor):
+        raise BadWeight(f"{layer.name}.weight is a {type(weight).__name__}, not a tensor")
+    return weight
+
+
+def _checked(value: object, layer: LayerSpec) -> torch.Tensor:
+    weight = _tensor(value, layer)
+    if tuple(weight.shape) != layer.shape:
+        raise BadWeight(f"{layer.name}.weight has shape {list(weight.shape)} instead of {list(layer.shape)}")
+    if weight.is_complex() or weight.is_sparse or weight.is_quantized:
+        raise BadWeight(f"{layer.name}.weight is not a dense tensor of real numbers")
+    return weight.detach().to(device="cpu", dtype=torch.float32).contiguous()

@@ -1,0 +1,115 @@
+"""The report's files: complete, reproducible, whole or not at all, and honest about what is missing."""
+
+from pathlib import Path
+
+import pytest
+
+from harness import report
+from harness.errors import StorageFault
+from harness.records import Score
+from harness.status import Status
+from harness.store import Cell, Plan, Store
+from harness.testing.fake_bench import FakeLab, fake_score
+
+NAMES = ("leaderboard.csv", "leaderboard.md", "perplexity.png")
+SCORES = [
+    fake_score("wanda", perplexity=21.5),
+    fake_score("magnitude", perplexity=22.5),
+    fake_score("o1/l1/01", author="model", status=Status.TIMEOUT),
+]
+
+
+def results(folder: Path, scores: list[Score], rank_isolation: str = "docker", unfinished: int = 0) -> Path:
+    path = folder / "results.sqlite"
+    cells = [Cell(score.target, score.sparsity, score.pruner) for score in scores]
+    waiting = [Cell("testbed-llama", "0.5", f"waiting-{index}") for index in range(unfinished)]
+    bench = FakeLab().open_bench("testbed-llama")
+    with Store(path) as store:
+        store.save_plan(Plan("study", "", {}, rank_isolation, (*cells, *waiting)))
+        store.add_measurement("testbed-llama", bench.measurement, bench.dense_losses)
+        for cell, score in zip(cells, scores, strict=True):
+            store.add_score(cell, score)
+        store.add_faults(waiting[:1], "INFRA_SANDBOX", "the engine | is <b>gone</b>")
+    return path
+
+
+def test_three_files_and_the_frame(tmp_path: Path) -> None:
+    frame = report.write(results(tmp_path, SCORES))
+    assert sorted(file.name for file in (tmp_path / "report").iterdir()) == sorted(NAMES)
+    assert list(frame["pruner"]) == ["wanda", "magnitude", "o1/l1/01"]
+    text = (tmp_path / "report" / "leaderboard.md").read_text()
+    assert text.startswith("# study: leaderboard\n")
+    for piece in (
+        "3 of 3 cells have a result.",
+        "![Perplexity against sparsity](perplexity.png)",
+        "| human | 2 | 2 | 2 | 2 | 0 | 0 | 100% |",
+        "| model | 1 | 0 | 1 | 0 | 1 | 0 | 0% |",
+        "| 1 | wanda | human | OK | 21.50 |",
+        "| 2 | magnitude | human | OK | 22.50 |",
+        "|  | o1/l1/01 | model | TIMEOUT |  |",
+        "protocol-1 on testbed-llama: 12 windows of 128 tokens of bundled",
+    ):
+        assert piece in text, piece
+    assert (tmp_path / "report" / "perplexity.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_equal_results_give_equal_bytes_and_a_new_report_replaces_the_old(tmp_path: Path) -> None:
+    path = results(tmp_path, SCORES)
+    report.write(path, tmp_path / "one")
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "leaderboard.md").write_text("old")
+    report.write(path, tmp_path / "two")
+    for name in NAMES:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert sorted(file.name for file in (tmp_path / "two").iterdir()) == sorted(NAMES)
+
+
+def test_faults_and_unfinished_cells_are_told_apart_from_results(tmp_path: Path) -> None:
+    report.write(results(tmp_path, SCORES, unfinished=2))
+    text = (tmp_path / "report" / "leaderboard.md").read_text()
+    assert "3 of 5 cells have a result." in text
+    assert "1 cells met a fault of the harness" in text
+    assert "| testbed-llama | 0.5 | waiting-0 | INFRA_SANDBOX | 1 | the engine &#124; is &#60;b&#62;gone" in text
+    assert "waiting-1" not in text
+    assert "| model | 1 | 0 | 1 | 0 | 1 | 0 | 0% |" in text
+
+
+def test_ranking_outside_a_container_is_said(tmp_path: Path) -> None:
+    scores = [fake_score("wanda", isolation="bubblewrap")]
+    path = results(tmp_path, scores)
+    assert report.write(path)["rank"].isna().all()
+    assert "bubblewrap have no rank" in (tmp_path / "report" / "leaderboard.md").read_text()
+    assert list(report.write(path, rank_isolation="any")["rank"]) == [1]
+    assert "Ranked with the isolation bubblewrap, by request" in (tmp_path / "report" / "leaderboard.md").read_text()
+    inside = report.read(results(tmp_path / "inside", SCORES, rank_isolation="any"))
+    assert len(inside.notices()) == 1
+
+
+def test_a_study_without_results_has_a_report(tmp_path: Path) -> None:
+    assert report.write(results(tmp_path, [], unfinished=1)).empty
+    assert "0 of 1 cells" in (tmp_path / "report" / "leaderboard.md").read_text()
+
+
+def test_what_cannot_be_read_or_written_is_a_fault_in_one_line(tmp_path: Path) -> None:
+    Store(tmp_path / "empty.sqlite").close()
+    with pytest.raises(StorageFault, match="holds no study"):
+        report.read(tmp_path / "empty.sqlite")
+    path = results(tmp_path, SCORES)
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(StorageFault, match="cannot be written") as caught:
+        report.write(path, tmp_path / "taken")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = results(tmp_path, SCORES)
+    report.write(path, tmp_path / "out")
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in NAMES}
+
+    def full(self: Path, target: object) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(StorageFault, match="No space left"):
+        report.write(path, tmp_path / "out")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
