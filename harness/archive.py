@@ -208,10 +208,11 @@ def candidates(roots: Iterable[Path]) -> dict[str, Path]:
     """The folder of each archived attempt by its id, in order; of two with one id, the first root's."""
     found: dict[str, Path] = {}
     for root in roots:
-        for manifest in sorted(root.glob("*/*/*/manifest.json")):
-            name = "/".join(manifest.parent.parts[-3:])
+        folders = [manifest.parent for manifest in root.glob("*/*/*/manifest.json")]
+        for folder in sorted(folders, key=lambda f: (f.parent, len(f.name), f.name)):
+            name = "/".join(folder.parts[-3:])
             if _ID.fullmatch(name):
-                found.setdefault(name, manifest.parent)
+                found.setdefault(name, folder)
     return found
 
 

@@ -33,7 +33,7 @@ def checked(target: Target) -> Target:
     Raises:
         InputFault: they are not.
     """
-    with _readable(target.folder):
+    with _readable(target.name):
         _ = target.layers
     return target
 
@@ -138,7 +138,7 @@ def _save(model: PreTrainedModel, into: Path) -> None:
 
 
 @contextmanager
-def _readable(source: Path) -> Iterator[None]:
+def _readable(source: Path | str) -> Iterator[None]:
     try:
         yield
     except UnsupportedModel as error:

@@ -19,22 +19,18 @@ A file that spreads the budget unevenly over the layers says so with a module co
 sum over all layers is checked instead. A pruner that cannot apply to a model (one of biases, on a model without
 biases) raises `NotApplicable`.
 
-A magnitude pruner, whole:
+The calls, in a pruner that is of no use (it removes weights by their place in the row):
 
     import torch
 
     def prune(task):
         for layer in task.layers():
-            size = layer.weight.abs()
+            column = torch.arange(layer.weight.shape[1])
             if task.sparsity.n is not None:
-                groups = size.reshape(size.shape[0], -1, task.sparsity.m)
-                kept = groups.topk(task.sparsity.n, dim=-1).indices
-                mask = torch.zeros_like(groups, dtype=torch.bool).scatter_(-1, kept, True).reshape(size.shape)
+                kept = column % task.sparsity.m < task.sparsity.n
             else:
-                count = int(size.shape[1] * task.sparsity.ratio)
-                pruned = size.argsort(dim=1)[:, :count]
-                mask = torch.ones_like(size, dtype=torch.bool).scatter_(1, pruned, False)
-            layer.keep(mask)
+                kept = column >= int(len(column) * task.sparsity.ratio)
+            layer.keep(kept.expand_as(layer.weight))
 """
 
 from __future__ import annotations

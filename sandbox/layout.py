@@ -90,6 +90,10 @@ class OutputFile:
             self._map[self._layout.values(index)] = weight.contiguous().numpy().tobytes()
         self._written.add(index)
 
+    def has(self, index: int) -> bool:
+        """Whether a layer was written."""
+        return index in self._written
+
     def read(self, index: int, dense: torch.Tensor) -> torch.Tensor:
         """A layer's weights as last written; the dense ones where nothing was."""
         if index not in self._written:

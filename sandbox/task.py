@@ -80,8 +80,8 @@ class PruningTask:
         return self._gradients[squared][layer.name].clone()
 
     def finish(self) -> None:
-        """Write whatever is still live."""
-        self._weights.write()
+        """Write all weights as they now are."""
+        self._weights.finish()
 
 
 class PrunableLayer:

@@ -68,6 +68,18 @@ class Weights:
             self._output.write(index, _checked(self.live(index), layer), dense)
             self._live.pop(index, None)
 
+    def finish(self) -> None:
+        """Write everything that is live, and what was never touched: nothing may be left to mean "all zero".
+
+        Raises:
+            BadWeight: as `write`.
+        """
+        self.write()
+        for index, layer in enumerate(self.layers):
+            if not self._output.has(index):
+                dense = _oriented(self._checkpoint.tensor(f"{layer.name}.weight"), layer)
+                self._output.write(index, dense, dense)
+
     def parameters(self, block: int) -> Mapping[str, torch.Tensor]:
         """The written weights of a block under their parameters' names, oriented as the module stores them."""
         return {

@@ -20,10 +20,10 @@ def answer(text: str, finish_reason: str | None = "stop", refusal: str | None = 
     return extract(Completion("m", text, finish_reason, refusal, {}, {}, 0.0, "2026-01-01T00:00:00+00:00"))
 
 
-@pytest.mark.parametrize("name", sorted(file.stem for file in CORPUS.glob("*.md")))
+@pytest.mark.parametrize("name", sorted(file.stem for file in CORPUS.glob("*.txt")))
 def test_corpus(name: str) -> None:
     case = CASES.get(name, {})
-    text = (CORPUS / f"{name}.md").read_bytes().decode()
+    text = (CORPUS / f"{name}.txt").read_bytes().decode()
     source, status, message = answer(text, case.get("finish_reason", "stop"))
     assert status == case.get("status")
     if status is None:

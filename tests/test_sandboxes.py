@@ -25,6 +25,8 @@ import pytest
 from harness import resources
 from harness.errors import ImageFault, SandboxFault, UsageError
 from harness.records import Execution, Limits, Mount, Sandbox
+from harness.sandboxes import bubblewrap as bubblewrap_level
+from harness.sandboxes import docker as docker_level
 from harness.sandboxes import engine, interior, open_sandbox
 from harness.sandboxes.bubblewrap import BubblewrapSandbox
 from harness.sandboxes.docker import DockerSandbox, _running
@@ -393,7 +395,7 @@ def look_around(names: dict[str, Any]) -> dict[str, Any]:
         "ids": [*os.getresuid(), *os.getresgid(), *os.getgroups()],
         "status": {name: value for name, value in status.items() if name.startswith(("Cap", "NoNew", "Seccomp"))},
         "core": resource.getrlimit(resource.RLIMIT_CORE)[1],
-        "visible": [path for path in names["paths"] if Path(path).exists()],
+        "visible": [path for path in names["paths"] if errno_of(Path(path).stat) == 0],
         "seen": seen,
         "processes": [int(path.name) for path in Path("/proc").glob("[0-9]*")],
         "devices": [path.name for path in Path("/dev").iterdir()],
@@ -459,6 +461,7 @@ def look_around(names: dict[str, Any]) -> dict[str, Any]:
                 "", "/job", "/out", "/opt/harness", "/opt/harness/sandbox", "/usr", "/usr/lib", "/etc", "/dev", "/root",
             )
         },
+        "first_descriptors": [str(path.readlink()) for path in Path("/proc/1/fd").iterdir()],
         "through_first": errno_of(Path(f"/proc/1/root{names['paths'][0]}").stat),
         "nice": errno_of(lambda: os.nice(-5)),
         "hostname": os.uname().nodename,
@@ -506,8 +509,10 @@ def inside(request: pytest.FixtureRequest, run: Callable[..., Run], secret: dict
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind("\0" + secret["abstract"])
             listener.listen()
-            program = f"from collections.abc import Callable\nfrom pathlib import Path\nfrom typing import Any\n{inspect.getsource(look_around)}\n"
-            program += f"import json\nprint(json.dumps(look_around({secret!r})))"
+            program = (
+                "import json\nfrom collections.abc import Callable\nfrom pathlib import Path\nfrom typing import Any\n"
+            )
+            program += f"{inspect.getsource(look_around)}\nprint(json.dumps(look_around({secret!r})))"
             result = run(level, program)
         del os.environ["OPENAI_API_KEY"]
         assert result.execution.exit_code == 0, result.log
@@ -539,6 +544,7 @@ def test_nothing_of_the_host_is_visible(inside: dict[str, Any]) -> None:
     assert [path for path in inside["seen"] if "/site-packages/torch/" not in path] == []
     assert inside["through_first"] != 0
     assert max(inside["processes"]) < 50, "processes of the host"
+    assert set(inside["first_descriptors"]) <= {"/dev/null"}, "a way to the engine or the harness"
     assert not {"mem", "kmem", "kmsg", "sda", "vda", "fuse", "kvm", "vsock"} & set(inside["devices"])
 
 
@@ -586,8 +592,12 @@ def test_an_output_is_the_same_file_whatever_is_tried(level: Level, run: Callabl
         attempt('sparse', lambda: os.truncate(path, 10 << 40))
         attempt('too long', lambda: os.truncate(path, {FILE_BYTES + 1}))
         attempt('far away', lambda: os.pwrite(os.open(path, os.O_WRONLY), b'x', 10 << 40))
+        attempt('setuid', lambda: os.chmod(path, 0o6777))
+        attempt('setuid by descriptor', lambda: os.fchmod(os.open(path, os.O_WRONLY), 0o4777))
+        attempt('setgid by folder', lambda: os.chmod('weights', 0o2777, dir_fd=os.open('/out', os.O_RDONLY)))
         attempt('chown', lambda: os.chown(path, 0, 0))
         attempt('attribute', lambda: os.setxattr(path, 'user.x', b'y'))
+        os.chmod('/tmp/own', 0o600)
         open(path, 'r+b').write(b'A' * {OUTPUT_BYTES})
         print(sorted(name for name, errno in results.items() if errno == 0))
     """
@@ -766,7 +776,7 @@ def test_docker_is_what_auto_means_where_it_answers() -> None:
 
 @pytest.mark.docker
 def test_the_engine_keeps_what_it_accepts() -> None:
-    assert "all limits read back" in DockerSandbox().check()
+    assert "all limits read back" in docker_level.check()
 
 
 def test_without_an_engine_auto_is_bubblewrap_and_says_so(
@@ -790,7 +800,7 @@ def test_where_neither_works_one_line_says_what_to_do(monkeypatch: pytest.Monkey
 def test_a_library_for_filters_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyseccomp", None)
     with pytest.raises(SandboxFault, match="libseccomp"):
-        BubblewrapSandbox().check()
+        bubblewrap_level.check()
 
 
 @pytest.mark.parametrize(("name", "runtime"), [("podman", None), ("bubblewrap", "runsc")])

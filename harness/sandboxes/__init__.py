@@ -20,7 +20,7 @@ def open_sandbox(name: str, runtime: str | None = None) -> Sandbox:
         SandboxFault: the level cannot work here.
         ImageFault: docker can, but its image is missing or outdated.
     """
-    from harness.sandboxes.bubblewrap import BubblewrapSandbox  # noqa: PLC0415 - only what is used is loaded
+    from harness.sandboxes.bubblewrap import BubblewrapSandbox, check  # noqa: PLC0415 - only what is used is loaded
     from harness.sandboxes.docker import DockerSandbox  # noqa: PLC0415
     from harness.sandboxes.engine import answers  # noqa: PLC0415
 
@@ -36,7 +36,7 @@ def open_sandbox(name: str, runtime: str | None = None) -> Sandbox:
     if name == "bubblewrap":
         return bubblewrap
     try:
-        bubblewrap.check()
+        check()
     except SandboxFault as fault:
         raise SandboxFault(f"no Docker engine answers: start it or set DOCKER_HOST; without it, {fault}") from fault
     console.notice(f"No Docker engine answers: isolation is bubblewrap. It has {BubblewrapSandbox.lacks}.")

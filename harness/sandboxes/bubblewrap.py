@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,45 +24,14 @@ _DEVICES = ("null", "zero", "full", "random", "urandom")
 _PROCESSORS = "/sys/devices/system/cpu"
 """What libraries read of the host to choose the code for its processor, besides /proc/cpuinfo."""
 
-_INSIDE = """
-import os, resource, sys
-started, limits, command = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
-with open('/proc/self/oom_score_adj', 'w') as file:
-    file.write('1000')
-null = os.open('/dev/null', os.O_RDWR)
-for descriptor in (0, 1, 2):
-    os.dup2(null, descriptor)
-os.write(started, b'1')
-os.closerange(3, 1 << 16)
-child = os.fork()
-if child == 0:
-    for pair in limits.split(','):
-        name, value = pair.split('=')
-        which = getattr(resource, 'RLIMIT_' + name)
-        hard = resource.getrlimit(which)[1]
-        limit = int(value) if hard == resource.RLIM_INFINITY else min(int(value), hard)
-        resource.setrlimit(which, (limit, limit))
-    os.execv(command[0], command)
-ended = 0
-while ended != child:
-    ended, status = os.wait()
-code = os.waitstatus_to_exitcode(status)
-os._exit(code if code >= 0 else 128 - code)
-"""
-"""The first process inside: sets the limits, starts the program, and reaps what that leaves behind.
-
-bubblewrap's own would end the run without being waited for, and with it the count of CPU seconds and the certainty
-that nothing goes on. Limits are set here since only inside do the user's processes count from zero.
-"""
-
 
 class BubblewrapSandbox:
     """Runs the program in fresh namespaces with nothing but its mounts, the interpreter and its libraries."""
 
     isolation = "bubblewrap"
     lacks = (
-        "no cap on the memory of all its processes together, no out-of-memory status, no peak memory, no bound on the"
-        " number of files in /tmp, and times that cannot be compared"
+        "no cap on the memory of all its processes together, no out-of-memory status, no peak memory, no bound on"
+        " files in /tmp (nor, before Linux 5.14 without root, on processes), and times that cannot be compared"
     )
 
     def __init__(self, command: Sequence[str] = interior.COMMAND) -> None:
@@ -69,16 +39,6 @@ class BubblewrapSandbox:
             raise SandboxFault("bubblewrap works on Linux only: install Docker and use --sandbox docker")
         self._arguments = list(command)
         self._bwrap = _find_bwrap()
-
-    def check(self) -> str:
-        """Run a small program that looks around, and say in a line what there is.
-
-        Raises:
-            SandboxFault: it cannot work here, or does not isolate; says why and what to do.
-        """
-        readback.read_back(BubblewrapSandbox)  # of the limits that it reads back, this level sets none
-        version = subprocess.run([self._bwrap, "--version"], capture_output=True, text=True, check=False).stdout
-        return f"{version.strip()}; {self.lacks}"
 
     def execute(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> Execution:
         """As `harness.records.Sandbox` says."""
@@ -90,14 +50,25 @@ class BubblewrapSandbox:
             for name, value in interior.environment(limits, f"{visible.PROJECT}:{visible.PACKAGES}").items():
                 options += ["--setenv", name, value]
             python = visible.view().python
-            launcher = [python, "-I", "-S", "-c", _INSIDE, str(started.writer), _rlimits(limits, file_bytes)]
-            command = [*options, "--", *launcher, python, *self._arguments]
+            first = interior.first_process(python, self._arguments, started.writer, _rlimits(limits, file_bytes))
+            command = [*options, "--", *first]
             plan = ""
             if as_root:
                 command, plan = _by_way_of_entry(self._bwrap, command, places)
             else:
                 command = [str(self._bwrap), *command]
             return supervise(command, plan, (program.fileno(),), information, started, limits.timeout_seconds)
+
+
+def check() -> str:
+    """Run a small program that looks around, and say in a line what there is.
+
+    Raises:
+        SandboxFault: this level cannot work here, or does not isolate; says why and what to do.
+    """
+    readback.read_back(BubblewrapSandbox)  # of the limits that it reads back, this level sets none
+    version = subprocess.run([_find_bwrap(), "--version"], capture_output=True, text=True, check=False).stdout
+    return version.strip()
 
 
 def _find_bwrap() -> Path:
@@ -163,10 +134,9 @@ def _by_way_of_entry(bwrap: Path, command: list[str], places: list[int]) -> tupl
     return [sys.executable, "-I", "-S", enter.__file__], json.dumps(plan)
 
 
-def _rlimits(limits: Limits, file_bytes: int) -> str:
+def _rlimits(limits: Limits, file_bytes: int) -> dict[str, int]:
     values = {
         "AS": limits.memory_bytes + visible.view().mapped_bytes + _ROOM_BYTES,
-        "NPROC": limits.processes,
         "FSIZE": file_bytes,
         "CPU": interior.cpu_seconds_limit(limits),
         "NOFILE": interior.OPEN_FILES,
@@ -174,4 +144,8 @@ def _rlimits(limits: Limits, file_bytes: int) -> str:
         "MSGQUEUE": 0,
         "CORE": 0,
     }
-    return ",".join(f"{name}={value}" for name, value in values.items())
+    # Older kernels count all processes of the user, also those outside, unless the user is the run's own.
+    kernel = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
+    if os.geteuid() == 0 or kernel >= (5, 14):
+        values["NPROC"] = limits.processes
+    return values

@@ -15,7 +15,7 @@ from docker.errors import APIError, NotFound
 from docker.types import LogConfig, Ulimit
 from docker.types import Mount as Bind
 
-from harness.errors import SandboxFault
+from harness.errors import ImageFault, SandboxFault
 from harness.records import Execution, Limits, Mount
 from harness.sandboxes import interior, readback, seccomp
 from harness.sandboxes.cgroup import Usage
@@ -45,25 +45,13 @@ class DockerSandbox:
     def __init__(self, runtime: str | None = None, command: Sequence[str] = interior.COMMAND) -> None:
         self.isolation = f"docker:{runtime}" if runtime else "docker"
         self._runtime = runtime
-        self._command = [_PYTHON, *command]
+        self._command = interior.first_process(_PYTHON, list(command))
         with connect() as client:
             self._remove_leftovers(client)
             information = client.info()
         self._engine_cpus = int(information["NCPU"])
         if runtime and runtime not in information.get("Runtimes", {}):
             raise SandboxFault(f"the Docker engine has no runtime {runtime!r}: install it, or leave --runtime out")
-
-    def check(self) -> str:
-        """Run a container that reads its own limits back, and say in a line what engine there is and what it keeps.
-
-        Raises:
-            SandboxFault, ImageFault: it cannot work here, or a promise of isolation is not kept.
-        """
-        with connect() as client:
-            version = client.version()["Version"]
-        loose = readback.read_back(lambda command: DockerSandbox(self._runtime, command))
-        kept = f"accepted but not kept or not readable: {', '.join(loose)}" if loose else "all limits read back as set"
-        return f"Docker {version}, {self._runtime or 'default'} runtime; {kept}"
 
     def check_image(self) -> str:
         """The id of the sandbox image.
@@ -102,7 +90,7 @@ class DockerSandbox:
             "working_dir": "/tmp",  # noqa: S108 - inside the container
             "hostname": "sandbox",
             "entrypoint": [],
-            "init": True,
+            "init": False,  # `first_process` is its own
             "network_mode": "none",
             "ipc_mode": "none",
             "cgroupns": "private",
@@ -177,6 +165,23 @@ class DockerSandbox:
             owner = container.labels[_OWNER]
             if _has_died(owner) or (owner == _owner() and container.name not in _running):
                 _remove(container)
+
+
+def check(runtime: str | None = None) -> str:
+    """Run a container that reads its own limits back, and say in a line what engine there is and what it keeps.
+
+    Raises:
+        SandboxFault: no engine answers, or a promise of isolation is not kept.
+    """
+    with connect() as client:
+        version = client.version()["Version"]
+    try:
+        loose = readback.read_back(lambda command: DockerSandbox(runtime, command))
+    except ImageFault:
+        kept = "limits unknown until the image is built"
+    else:
+        kept = f"accepted but not kept or not readable: {', '.join(loose)}" if loose else "all limits read back as set"
+    return f"Docker {version}, {runtime or 'default'} runtime; {kept}"
 
 
 def _bind(mount: Mount) -> Bind:

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 
 from docker.errors import APIError, BuildError, ImageNotFound
 
+from harness import console
 from harness.errors import ImageFault
 from harness.resources import sandbox_package
 from harness.sandboxes.engine import connect
@@ -53,7 +54,7 @@ def image_id() -> str:
 def find_image(client: DockerClient) -> str:
     """As `image_id`, on an open connection."""
     tag = image_tag()
-    if (found := _image_id(client, tag)) is None:
+    if (found := image_id_of(client, tag)) is None:
         raise ImageFault(f"the sandbox image {tag} is missing, or older than sandbox/ and the libraries here; {BUILD}")
     return found
 
@@ -74,9 +75,9 @@ def build(base: str | None, wheels: Path | None, notice: Callable[[str], None]) 
     tag, versions = image_tag(), library_versions()
     requirements = [f"{name}=={version}" for name, version in versions.items()]
     with connect() as client:
-        base = base or (LOCAL_BASE if _image_id(client, LOCAL_BASE) else f"python:{python_version()}-slim")
+        base = base or (LOCAL_BASE if image_id_of(client, LOCAL_BASE) else f"python:{python_version()}-slim")
         libraries = _libraries_tag(base, _base_id(client, base, notice), requirements)
-        if _image_id(client, libraries) is None:
+        if image_id_of(client, libraries) is None:
             notice(f"Installing {' '.join(requirements)} on {base}; this takes some minutes, once for these versions.")
             if wheels is not None and not any(wheels.glob("*.whl")):
                 raise ImageFault(f"{wheels} holds no wheels; {_download(requirements)}")
@@ -98,7 +99,7 @@ def _download(requirements: list[str]) -> str:
 
 
 def _base_id(client: DockerClient, base: str, notice: Callable[[str], None]) -> str:
-    if (found := _image_id(client, base)) is None:
+    if (found := image_id_of(client, base)) is None:
         notice(f"Pulling {base}.")
         try:
             client.images.pull(base)
@@ -107,16 +108,18 @@ def _base_id(client: DockerClient, base: str, notice: Callable[[str], None]) -> 
                 f"the base image {base} cannot be pulled: name one that is here with --base, or make one with"
                 " tools/make_base.sh"
             ) from error
-        found = _image_id(client, base)
+        found = image_id_of(client, base)
     return found or base
 
 
 def _libraries_tag(base: str, base_id: str, requirements: list[str]) -> str:
     recipe = (sandbox_package() / "libraries.Dockerfile").read_bytes()
-    return f"harness-libraries:{hashlib.sha256(repr((base, base_id, requirements, recipe)).encode()).hexdigest()[:16]}"
+    content = repr((base, base_id, python_version(), requirements, recipe)).encode()
+    return f"harness-libraries:{hashlib.sha256(content).hexdigest()[:16]}"
 
 
-def _image_id(client: DockerClient, name: str) -> str | None:
+def image_id_of(client: DockerClient, name: str) -> str | None:
+    """The id of a local image; None where there is none of that name."""
     try:
         return client.images.get(name).id
     except ImageNotFound:
@@ -163,5 +166,8 @@ def _build(
         )
     except BuildError as error:
         lines = [line for entry in error.build_log for line in str(entry.get("stream", "")).splitlines()]
-        reason = next((line for line in reversed(lines) if line.startswith("ERROR")), error.msg)
-        raise ImageFault(f"the image cannot be built: {reason.strip()[:300]}; {hint}") from error
+        reasons = [
+            console.plain(line.partition("ERROR: ")[2]).replace("[0m", "") for line in lines if "ERROR: " in line
+        ]
+        reason = (reasons or [str(error.msg)])[-1].strip()[:300]
+        raise ImageFault(f"the image cannot be built: {reason}; {hint}") from error

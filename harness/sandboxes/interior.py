@@ -38,6 +38,56 @@ def next_uid() -> int:
     return _FIRST_UID + (os.getpid() * 8 + next(_runs)) % _UIDS
 
 
+_FIRST_PROCESS = """
+import os, resource, sys
+started, limits, command = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+try:
+    with open('/proc/self/oom_score_adj', 'w') as file:
+        file.write('1000')
+except OSError:
+    pass
+null = os.open('/dev/null', os.O_RDWR)
+for descriptor in (0, 1, 2):
+    os.dup2(null, descriptor)
+if started >= 0:
+    os.write(started, b'1')
+os.closerange(3, 1 << 16)
+child = os.fork()
+if child == 0:
+    for pair in filter(None, limits.split(',')):
+        name, value = pair.split('=')
+        which = getattr(resource, 'RLIMIT_' + name)
+        hard = resource.getrlimit(which)[1]
+        limit = int(value) if hard == resource.RLIM_INFINITY else min(int(value), hard)
+        resource.setrlimit(which, (limit, limit))
+    os.execv(command[0], command)
+ended = 0
+while ended != child:
+    ended, status = os.wait()
+code = os.waitstatus_to_exitcode(status)
+os._exit(code if code >= 0 else 128 - code)
+"""
+
+
+def first_process(
+    python: str, arguments: list[str], started: int = -1, rlimits: dict[str, int] | None = None
+) -> list[str]:
+    """The command of the first process inside, which starts the program, reaps what that leaves, and ends with it.
+
+    It is our own at both levels. An engine's keeps the pipes to its daemon open, and the program, as the same
+    user, could open them through /proc and flood the daemon. bubblewrap's ends without being waited for, and with
+    it go the count of CPU seconds and the certainty that nothing runs on.
+
+    Args:
+        python: the interpreter inside.
+        arguments: of the program.
+        started: an inherited descriptor that gets a byte when all is set up; -1 for none.
+        rlimits: name without RLIMIT_ -> value; set only inside, where a user's processes count from zero.
+    """
+    limits = ",".join(f"{name}={value}" for name, value in (rlimits or {}).items())
+    return [python, "-I", "-S", "-c", _FIRST_PROCESS, str(started), limits, python, *arguments]
+
+
 def library_versions() -> dict[str, str]:
     """The versions of `LIBRARIES` here, without local parts: torch 2.13.0+cpu is 2.13.0.
 
@@ -118,8 +168,8 @@ def check_mounts(mounts: list[Mount], other_user: bool) -> None:
 def exit_or_signal(code: int) -> tuple[int | None, int | None]:
     """Exit code and signal of the program, out of what a first process of a namespace reports for it.
 
-    That process ends with 128+n where the program died by signal n. A program that exits with such a code itself
-    looks the same, which only changes the name of its own failure.
+    That process (`first_process`) ends with 128+n where the program died by signal n. A program that exits with
+    such a code itself looks the same, which only changes the name of its own failure.
     """
     if 128 < code <= 128 + 64:
         return None, code - 128

@@ -170,9 +170,11 @@ def _cpu_seconds_below(pid: int) -> float:
 
 def _reason(messages: bytes) -> str:
     """One line on why nothing could be started, and what to do."""
-    for name, (value, advice) in _SYSCTLS.items():
-        with contextlib.suppress(OSError):
-            if Path("/proc/sys", name).read_text().strip() == value:
-                return f"bubblewrap cannot work here: {advice}"
-    lines = messages.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+    text = messages.decode(errors="replace").strip()
+    if re.search("namespace|uid map|permi", text, re.IGNORECASE):
+        for name, (value, advice) in _SYSCTLS.items():
+            with contextlib.suppress(OSError):
+                if Path("/proc/sys", name).read_text().strip() == value:
+                    return f"bubblewrap cannot work here: {advice}"
+    lines = text.splitlines() or ["it said nothing"]
     return f"bubblewrap could not start the program ({lines[-1][:300]}): where namespaces are restricted, use Docker"

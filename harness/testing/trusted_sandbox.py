@@ -1,0 +1,43 @@
+"""No sandbox at all: the worker in a child process. For the project's own pruners in tests and benchmarks only."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from harness.records import Execution, Limits, Mount
+from harness.resources import sandbox_package
+
+_PROGRAM = "import sys, pathlib; from sandbox.worker import run; sys.exit(run(*map(pathlib.Path, sys.argv[1:])))"
+
+
+class TrustedSandbox:
+    """Never give it code that a model wrote: nothing is isolated, and only the time is limited."""
+
+    isolation = "none"
+
+    def execute(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> Execution:  # noqa: ARG002
+        """As `harness.records.Sandbox` says, without a sandbox."""
+        with tempfile.TemporaryDirectory() as folder:
+            for mount in mounts:
+                link = Path(folder, mount.target.lstrip("/"))
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(mount.source.resolve())
+            command = [sys.executable, "-c", _PROGRAM, f"{folder}/job/job.json", f"{folder}/out"]
+            started = time.monotonic()
+            try:
+                code: int | None = subprocess.run(
+                    command, cwd=sandbox_package().parent, timeout=limits.timeout_seconds, check=False
+                ).returncode
+            except subprocess.TimeoutExpired:
+                code = None
+        return Execution(
+            exit_code=code if code is not None and code >= 0 else None,
+            signal=-code if code is not None and code < 0 else None,
+            timed_out=code is None,
+            out_of_memory=False,
+            wall_seconds=time.monotonic() - started,
+        )
