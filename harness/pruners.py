@@ -10,7 +10,7 @@ from harness import archive
 from harness.errors import InputFault, UsageError
 from harness.names import key, suggestion
 from harness.records import Pruner
-from harness.resources import resource
+from harness.resources import is_file, resource
 from harness.status import Status
 
 
@@ -28,7 +28,7 @@ def find(name: str, roots: Sequence[Path] | None = None) -> Pruner:
     path = Path(name)
     if path.suffix == ".py":
         return _file(path, name)
-    if _is_file(path / "manifest.json"):
+    if is_file(path / "manifest.json"):
         return archive.load(path)
     for stem, file in _reference_files().items():
         if key(stem) == key(name):
@@ -60,9 +60,9 @@ def _roots(roots: Sequence[Path] | None) -> Sequence[Path]:
 
 
 def _file(path: Path, name: str) -> Pruner:
-    if not _is_file(path):
+    if not is_file(path):
         raise UsageError(f"no file {name[:200]!r}: check the path")
-    if path.name == "pruner.py" and _is_file(path.parent / "manifest.json"):
+    if path.name == "pruner.py" and is_file(path.parent / "manifest.json"):
         return replace(archive.load(path.parent), name=name)
     try:
         with path.open("rb") as file:
@@ -76,13 +76,6 @@ def _file(path: Path, name: str) -> Pruner:
     except UnicodeDecodeError as error:
         return _rejected(path, name, f"the file is not UTF-8 (byte {error.start})")
     return Pruner(name, "human", source, path)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # too long, or in a folder that may not be read
-        return False
 
 
 def _rejected(path: Path, name: str, message: str) -> Pruner:

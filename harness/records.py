@@ -34,16 +34,12 @@ class Sparsity:
         if pattern := re.fullmatch(r"(\d{1,4}):(\d{1,4})", text.strip()):
             n, m = int(pattern[1]), int(pattern[2])
             if not 0 < n < m:
-                raise UsageError(
-                    f"sparsity {text!r}: of n:m, n weights are kept of each m, so 0 < n < m, as in 2:4"
-                )
+                raise UsageError(f"sparsity {text!r}: of n:m, n weights are kept of each m, so 0 < n < m, as in 2:4")
             return cls(1 - n / m, n, m)
         try:
             ratio = float(text)
         except ValueError:
-            raise UsageError(
-                f"sparsity {text!r}: give a ratio such as 0.5 or a pattern such as 2:4"
-            ) from None
+            raise UsageError(f"sparsity {text!r}: give a ratio such as 0.5 or a pattern such as 2:4") from None
         if not 0 <= ratio < 1:
             raise UsageError(f"sparsity {text!r}: a ratio is the fraction of zeros, at least 0 and below 1")
         return cls(ratio)

@@ -30,3 +30,19 @@ def cache_folder() -> Path:
     folder = Path(os.environ.get("HARNESS_CACHE") or platformdirs.user_cache_dir("harness"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a path that no file can have (too long, a NUL in it) is just not there."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Likewise for folders."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False

@@ -70,7 +70,5 @@ _STAGES = {
         ),
         "run",
     ),
-    **dict.fromkeys(
-        (Status.BAD_OUTPUT, Status.NON_FINITE, Status.SPARSITY_MISSED, Status.PATTERN_VIOLATED), "output"
-    ),
+    **dict.fromkeys((Status.BAD_OUTPUT, Status.NON_FINITE, Status.SPARSITY_MISSED, Status.PATTERN_VIOLATED), "output"),
 }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from harness import console
 from harness.errors import InputFault, StorageFault, UsageError
-from harness.resources import bundled, cache_folder
+from harness.resources import bundled, cache_folder, is_file, is_folder
 
 if TYPE_CHECKING:
     from sandbox.checkpoint import Checkpoint
@@ -101,11 +101,13 @@ def open_target(name: str) -> Target:
     if name == SMOLLM2:
         folder = conversion.once(cache_folder() / SMOLLM2, lambda into: conversion.from_gguf(smollm2_gguf(), into))
         return conversion.checked(Target(name, folder, folder, 512, 32, 32))
-    source = Path(name).expanduser()
-    if not source.is_dir():
-        if source.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith((".", "/")):
+    source = Path(name)
+    if not name or not is_folder(source):
+        if is_file(source) or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
             known = ", ".join(NAMED)
-            raise UsageError(f"unknown target {name!r}: give {known}, a local model folder, or a hub id as in org/name")
+            raise UsageError(
+                f"no target {name[:200]!r}: give {known}, a local model folder, or a hub id as in org/name"
+            )
         source = conversion.from_hub(name)
     return conversion.local(name, source)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from harness.errors import InputFault, UsageError
-from harness.resources import bundled
+from harness.resources import bundled, is_file
 
 if TYPE_CHECKING:
     from harness.targets import Target
@@ -68,7 +68,7 @@ def windows(source: str, role: Role, target: Target, seqlen: int | None, count: 
 
 
 def _token_file(path: Path) -> np.ndarray:
-    if not path.is_file():
+    if not is_file(path):
         raise UsageError(f"tokens:{path}: no such file")
     try:
         ids: np.ndarray = np.load(path, allow_pickle=False)
@@ -122,7 +122,7 @@ def _text(source: str, role: Role) -> str:
 
 
 def _read(path: Path) -> str:
-    if not path.is_file():
+    if not is_file(path):
         raise UsageError(f"text:{path}: no such file")
     try:
         return path.read_text(encoding="utf-8")

@@ -59,12 +59,15 @@ class Checkpoint:
 
         Raises:
             KeyError: the checkpoint lacks a parameter.
+            ValueError: one has another shape than the config says.
         """
-        for name, _ in list(model.named_parameters()):
+        for name, expected in list(model.named_parameters()):
             if name in self and not (skip and name.startswith(skip)):
+                tensor = self.tensor(name)
+                if tensor.shape != expected.shape:
+                    raise ValueError(f"{name} has shape {list(tensor.shape)}, the config says {list(expected.shape)}")
                 owner, _, leaf = name.rpartition(".")
-                parameter = nn.Parameter(self.tensor(name), requires_grad=False)
-                setattr(model.get_submodule(owner), leaf, parameter)
+                setattr(model.get_submodule(owner), leaf, nn.Parameter(tensor, requires_grad=False))
         tie: Any = getattr(model, "tie_weights", None)
         if tie is not None:
             tie()

@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.errors import SandboxFault
 from harness.records import Execution, Limits, Mount
 from harness.sandboxes import enter, interior, readback, seccomp, visible
-from harness.sandboxes.supervision import Pipe, supervise
+from harness.sandboxes.supervision import open_pipes, supervise
 
 _ROOM_BYTES = 1 << 30
 """Address space for what is no memory in use: thread stacks, allocator arenas, the interpreter."""
@@ -44,20 +44,21 @@ class BubblewrapSandbox:
         """As `harness.records.Sandbox` says."""
         as_root = os.geteuid() == 0
         interior.check_mounts(mounts, other_user=as_root)
-        with seccomp.compiled() as program, Pipe() as information, Pipe() as started:
+        with seccomp.compiled() as program, open_pipes() as pipes:
             places, options = _view(mounts)
-            options += ["--seccomp", str(program.fileno()), "--info-fd", str(information.writer)]
+            options += ["--seccomp", str(program.fileno()), "--info-fd", str(pipes.information.writer)]
             for name, value in interior.environment(limits, f"{visible.PROJECT}:{visible.PACKAGES}").items():
                 options += ["--setenv", name, value]
             python = visible.view().python
-            first = interior.first_process(python, self._arguments, started.writer, _rlimits(limits, file_bytes))
+            ends = (pipes.alive.reader, pipes.started.writer)
+            first = interior.first_process(python, self._arguments, ends, _rlimits(limits, file_bytes))
             command = [*options, "--", *first]
             plan = ""
             if as_root:
                 command, plan = _by_way_of_entry(self._bwrap, command, places)
             else:
                 command = [str(self._bwrap), *command]
-            return supervise(command, plan, (program.fileno(),), information, started, limits.timeout_seconds)
+            return supervise(command, plan, program.fileno(), pipes, limits.timeout_seconds)
 
 
 def check() -> str:

@@ -40,7 +40,7 @@ def next_uid() -> int:
 
 _FIRST_PROCESS = """
 import os, resource, sys
-started, limits, command = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+alive, started, limits, command = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:]
 try:
     with open('/proc/self/oom_score_adj', 'w') as file:
         file.write('1000')
@@ -49,8 +49,13 @@ except OSError:
 null = os.open('/dev/null', os.O_RDWR)
 for descriptor in (0, 1, 2):
     os.dup2(null, descriptor)
-if started >= 0:
-    os.write(started, b'1')
+if alive >= 0:
+    os.set_blocking(alive, False)
+    try:
+        os.read(alive, 1)
+        os._exit(1)
+    except BlockingIOError:
+        os.write(started, b'1')
 os.closerange(3, 1 << 16)
 child = os.fork()
 if child == 0:
@@ -70,7 +75,7 @@ os._exit(code if code >= 0 else 128 - code)
 
 
 def first_process(
-    python: str, arguments: list[str], started: int = -1, rlimits: dict[str, int] | None = None
+    python: str, arguments: list[str], descriptors: tuple[int, int] = (-1, -1), rlimits: dict[str, int] | None = None
 ) -> list[str]:
     """The command of the first process inside, which starts the program, reaps what that leaves, and ends with it.
 
@@ -81,11 +86,12 @@ def first_process(
     Args:
         python: the interpreter inside.
         arguments: of the program.
-        started: an inherited descriptor that gets a byte when all is set up; -1 for none.
+        descriptors: two inherited pipes: one whose other end is closed when the harness has died, before which
+            bubblewrap could not yet know that; and one that gets a byte when all is set up.
         rlimits: name without RLIMIT_ -> value; set only inside, where a user's processes count from zero.
     """
     limits = ",".join(f"{name}={value}" for name, value in (rlimits or {}).items())
-    return [python, "-I", "-S", "-c", _FIRST_PROCESS, str(started), limits, python, *arguments]
+    return [python, "-I", "-S", "-c", _FIRST_PROCESS, *map(str, descriptors), limits, python, *arguments]
 
 
 def library_versions() -> dict[str, str]:

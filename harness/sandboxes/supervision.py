@@ -9,7 +9,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import SandboxFault
@@ -35,22 +36,21 @@ _SYSCTLS = {
 
 
 class Pipe:
-    """A pipe whose one end a child inherits; closed on leaving the `with` block."""
+    """A pipe; closed on leaving the `with` block."""
 
     def __enter__(self) -> Pipe:
         self.reader, self.writer = os.pipe()
-        self._writer_open = True
+        self._open = {self.reader, self.writer}
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close_writer()
-        os.close(self.reader)
+        for descriptor in self._open:
+            os.close(descriptor)
 
-    def close_writer(self) -> None:
-        """Once the child has its own."""
-        if self._writer_open:
-            os.close(self.writer)
-            self._writer_open = False
+    def close(self, descriptor: int) -> None:
+        """Close one end, once a child has its own."""
+        self._open.remove(descriptor)
+        os.close(descriptor)
 
     def read(self) -> bytes:
         """What is there now; never waits."""
@@ -61,12 +61,30 @@ class Pipe:
             return b""
 
 
+@dataclass(frozen=True, slots=True)
+class Pipes:
+    """What a bwrap process and the first process inside share with this one."""
+
+    information: Pipe
+    """Gets bwrap's --info-fd."""
+    alive: Pipe
+    """Its writing end stays open here, and nowhere else, while this process lives."""
+    started: Pipe
+    """Gets a byte when all is set up and the program is about to run."""
+
+
+@contextlib.contextmanager
+def open_pipes() -> Iterator[Pipes]:
+    """Pipes for one run."""
+    with Pipe() as information, Pipe() as alive, Pipe() as started:
+        yield Pipes(information, alive, started)
+
+
 def supervise(
     command: Sequence[str],
     standard_input: str,
-    inherited: tuple[int, ...],
-    information: Pipe,
-    started: Pipe,
+    seccomp_descriptor: int,
+    pipes: Pipes,
     timeout_seconds: float,
 ) -> Execution:
     """Run a bwrap command, wait for its end or bring it about at the deadline.
@@ -74,9 +92,8 @@ def supervise(
     Args:
         command: the command, or one that turns into it.
         standard_input: what it reads.
-        inherited: descriptors of this process that it gets besides the pipes.
-        information: where bwrap writes its --info-fd.
-        started: gets a byte when all is set up and the program is about to run.
+        seccomp_descriptor: of the filter, inherited like the pipes' ends.
+        pipes: of this run.
         timeout_seconds: for all of it.
 
     Raises:
@@ -91,22 +108,22 @@ def supervise(
             stdin=source,
             stdout=subprocess.DEVNULL,
             stderr=messages.writer,
-            pass_fds=(*inherited, information.writer, started.writer),
+            pass_fds=(seccomp_descriptor, pipes.information.writer, pipes.alive.reader, pipes.started.writer),
             env={},
             cwd="/",
         )
-        for pipe in (messages, information, started):
-            pipe.close_writer()
+        for pipe in (messages, pipes.information, pipes.started):
+            pipe.close(pipe.writer)
         try:
             code, cpu_seconds = _wait(process, start + timeout_seconds)
             if timed_out := code is None:
-                code, cpu_seconds = _kill(process, information)
+                code, cpu_seconds = _kill(process, pipes.information)
         except BaseException:
             if process.returncode is None:
-                _kill(process, information)
+                _kill(process, pipes.information)
             raise
         wall_seconds = time.monotonic() - start
-        if not started.read() and not timed_out:
+        if not pipes.started.read() and not timed_out:
             raise SandboxFault(_reason(messages.read()))
     exit_code, signal_number = exit_or_signal(code or 0)
     return Execution(
