@@ -23,9 +23,6 @@ from harness.records import Completion, Prompt, Pruner
 from harness.resources import sandbox_package
 from harness.status import Status
 
-SOURCE_BYTES = 1 << 20
-"""The largest source that is run."""
-
 PROVENANCE = "answer of the model named here, by one request through the endpoint that completion.json names"
 
 _FILES = ("prompt.md", "completion.json", "pruner.py")

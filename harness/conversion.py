@@ -1,8 +1,9 @@
-"""Models brought into the one form that is read: a config and safetensors named as the module's parameters are."""
+"""Targets opened: brought into the one form that is read, a config and safetensors named as the module's parameters."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,15 +17,38 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTra
 from transformers.utils import logging as transformers_logging
 
 from harness import console
-from harness.errors import InputFault, StorageFault
-from harness.resources import cache_folder
-from harness.targets import Target
+from harness.errors import InputFault, StorageFault, UsageError
+from harness.resources import bundled, cache_folder, is_file, is_folder
+from harness.targets import NAMED, SMOLLM2, TESTBEDS, Target, smollm2_gguf
 from sandbox.checkpoint import Checkpoint
 from sandbox.streaming import UnsupportedModel
 
 _SEQLEN = 2048
 _CALIBRATION_SAMPLES = 128
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "merges.txt")
+
+
+def open_target(name: str) -> Target:
+    """Find a target, convert it once where its weights are not stored as needed, and check that it can be read.
+
+    Raises:
+        UsageError: no such target.
+        InputFault: it cannot be read, or its architecture is not supported.
+        StorageFault: no room for the converted weights.
+    """
+    if name in TESTBEDS:
+        folder = bundled("testbeds") / name
+        return checked(Target(name, folder, folder, 256, 64, 64))
+    if name == SMOLLM2:
+        folder = once(cache_folder() / SMOLLM2, lambda into: from_gguf(smollm2_gguf(), into))
+        return checked(Target(name, folder, folder, 512, 32, 32))
+    source = Path(name)
+    if not name or not is_folder(source):
+        if is_file(source) or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
+            known = ", ".join(NAMED)
+            raise UsageError(f"no target {name[:200]!r}: give {known}, a model folder, or a hub id as in org/name")
+        source = from_hub(name)
+    return local(name, source)
 
 
 def checked(target: Target) -> Target:

@@ -13,6 +13,7 @@ from functools import cached_property
 import torch
 
 from harness import console, metrics
+from harness.conversion import open_target
 from harness.errors import ScorerFault, UsageError
 from harness.records import Failure, Limits, Measurement, Pruner, Sandbox, Score, Sparsity
 from harness.resources import cache_folder
@@ -21,7 +22,7 @@ from harness.stages.pruned_weights import PrunedWeights
 from harness.stages.sandbox_run import Job, sandbox_run
 from harness.stages.score import window_losses
 from harness.status import Status
-from harness.targets import Target, open_target
+from harness.targets import Target
 from harness.text import Windows, windows
 
 DTYPE = "float32"

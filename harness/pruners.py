@@ -9,7 +9,7 @@ from pathlib import Path
 from harness import archive
 from harness.errors import InputFault, UsageError
 from harness.names import key, suggestion
-from harness.records import Pruner
+from harness.records import SOURCE_BYTES, Pruner
 from harness.resources import is_file, resource
 from harness.status import Status
 
@@ -66,11 +66,11 @@ def _file(path: Path, name: str) -> Pruner:
         return replace(archive.load(path.parent), name=name)
     try:
         with path.open("rb") as file:
-            source = file.read(archive.SOURCE_BYTES + 1)
+            source = file.read(SOURCE_BYTES + 1)
     except OSError as error:
         raise InputFault(f"cannot read {name[:200]}: {error.strerror or error}") from None
-    if len(source) > archive.SOURCE_BYTES:
-        return _rejected(path, name, f"the file is larger than {archive.SOURCE_BYTES} bytes")
+    if len(source) > SOURCE_BYTES:
+        return _rejected(path, name, f"the file is larger than {SOURCE_BYTES} bytes")
     try:
         source.decode()
     except UnicodeDecodeError as error:

@@ -12,6 +12,9 @@ from harness.status import Status
 
 Author = Literal["human", "model"]
 
+SOURCE_BYTES = 1 << 20
+"""The largest source of a pruner that is run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sparsity:

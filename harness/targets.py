@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 import subprocess
 import sys
@@ -15,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import console
-from harness.errors import InputFault, StorageFault, UsageError
-from harness.resources import bundled, cache_folder, is_file, is_folder
+from harness.errors import InputFault, StorageFault
+from harness.resources import cache_folder
 
 if TYPE_CHECKING:
     from sandbox.checkpoint import Checkpoint
@@ -83,33 +82,6 @@ class Target:
             return None
         names = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
         return _sha256(*(self.tokenizer_folder / name for name in names if (self.tokenizer_folder / name).is_file()))
-
-
-def open_target(name: str) -> Target:
-    """Find a target, convert it once where its weights are not stored as needed, and check that it can be read.
-
-    Raises:
-        UsageError: no such target.
-        InputFault: it cannot be read, or its architecture is not supported.
-        StorageFault: no room for the converted weights.
-    """
-    from harness import conversion  # noqa: PLC0415 - imports torch and transformers
-
-    if name in TESTBEDS:
-        folder = bundled("testbeds") / name
-        return conversion.checked(Target(name, folder, folder, 256, 64, 64))
-    if name == SMOLLM2:
-        folder = conversion.once(cache_folder() / SMOLLM2, lambda into: conversion.from_gguf(smollm2_gguf(), into))
-        return conversion.checked(Target(name, folder, folder, 512, 32, 32))
-    source = Path(name)
-    if not name or not is_folder(source):
-        if is_file(source) or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
-            known = ", ".join(NAMED)
-            raise UsageError(
-                f"no target {name[:200]!r}: give {known}, a local model folder, or a hub id as in org/name"
-            )
-        source = conversion.from_hub(name)
-    return conversion.local(name, source)
 
 
 def smollm2_gguf() -> Path:

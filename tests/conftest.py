@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def opt(save_model: SAVED) -> Path:
 
 
 def llama_config(**changes: int | bool) -> LlamaConfig:
-    sizes: dict[str, int | bool] = {
+    sizes: dict[str, Any] = {
         "vocab_size": VOCABULARY,
         "hidden_size": 16,
         "intermediate_size": 40,

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harness.archive import SOURCE_BYTES
-from harness.records import Completion
+from harness.records import SOURCE_BYTES, Completion
 from harness.stages.candidate import Extraction, extract
 from harness.status import Status
 

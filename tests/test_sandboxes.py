@@ -385,13 +385,8 @@ def look_around(names: dict[str, Any]) -> dict[str, Any]:
     interpreter = next(
         line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "python3" in line
     )
-    try:
-        first_environment = Path("/proc/1/environ").read_text()
-    except OSError:
-        first_environment = ""
     return {
         "environment": dict(os.environ),
-"first_environment": first_environment,
         "ids": [*os.getresuid(), *os.getresgid(), *os.getgroups()],
         "status": {name: value for name, value in status.items() if name.startswith(("Cap", "NoNew", "Seccomp"))},
         "core": resource.getrlimit(resource.RLIMIT_CORE)[1],
@@ -451,7 +446,7 @@ def look_around(names: dict[str, Any]) -> dict[str, Any]:
             for path in (
                 "/job/job.json", "/opt/harness/sandbox/__init__.py", interpreter,
                 "/proc/sys/kernel/core_pattern",
-                "/proc/sys/vm/overcommit_memory", "/proc/sysrq-trigger", "/sys/kernel/mm/ksm/run",
+                "/proc/sys/vm/overcommit_memory", "/proc/sysrq-trigger", "/proc/1/mem", "/sys/kernel/mm/ksm/run",
                 "/etc/ld.so.cache",
             )
         },
@@ -461,7 +456,11 @@ def look_around(names: dict[str, Any]) -> dict[str, Any]:
                 "", "/job", "/out", "/opt/harness", "/opt/harness/sandbox", "/usr", "/usr/lib", "/etc", "/dev", "/root",
             )
         },
-        "first_descriptors": [str(path.readlink()) for path in Path("/proc/1/fd").iterdir()],
+        "first_process": [
+            name
+            for name in ("fd", "root", "cwd", "environ", "maps", "ns/net")
+            if errno_of(lambda name=name: os.close(os.open(f"/proc/1/{name}", os.O_RDONLY))) == 0  # type: ignore[misc]
+        ],
         "through_first": errno_of(Path(f"/proc/1/root{names['paths'][0]}").stat),
         "nice": errno_of(lambda: os.nice(-5)),
         "hostname": os.uname().nodename,
@@ -525,7 +524,7 @@ def test_the_environment_is_an_allow_list(inside: dict[str, Any]) -> None:
     added_by_level = {"HOSTNAME", "PWD"}
     assert set(inside["environment"]) - added_by_level == set(allowed)
     assert inside["environment"]["OMP_WAIT_POLICY"] == "passive"
-    assert "sk-secret" not in inside["first_environment"]
+    assert "sk-secret" not in str(inside["environment"])
     assert inside["hostname"] == "sandbox"
 
 
@@ -544,7 +543,7 @@ def test_nothing_of_the_host_is_visible(inside: dict[str, Any]) -> None:
     assert [path for path in inside["seen"] if "/site-packages/torch/" not in path] == []
     assert inside["through_first"] != 0
     assert max(inside["processes"]) < 50, "processes of the host"
-    assert set(inside["first_descriptors"]) <= {"/dev/null"}, "a way to the engine or the harness"
+    assert inside["first_process"] == [], "it may hold ways to the engine or the harness"
     assert not {"mem", "kmem", "kmsg", "sda", "vda", "fuse", "kvm", "vsock"} & set(inside["devices"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,16 +19,16 @@ from sandbox.streaming import StreamedModel, UnsupportedModel, layer_specs
 
 from .conftest import VOCABULARY, llama_config
 
-SMALL = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+SMALL: dict[str, Any] = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 LLAMA_LIKE = SMALL | {"intermediate_size": 24, "num_key_value_heads": 1, "head_dim": 8}
-CONFIGS = {
+CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
     "llama": llama_config,
     "gpt2": lambda: transformers.GPT2Config(
         vocab_size=VOCABULARY, n_embd=16, n_layer=2, n_head=2, n_positions=32, bos_token_id=0, eos_token_id=0
     ),
     "opt": lambda: transformers.OPTConfig(**SMALL, ffn_dim=24, word_embed_proj_dim=8, max_position_embeddings=32),
     "qwen3": lambda: transformers.Qwen3Config(**LLAMA_LIKE),
-    "gemma3": lambda: transformers.Gemma3TextConfig(**LLAMA_LIKE, sliding_window=4, sliding_window_pattern=2),
+    "gemma3": lambda: transformers.Gemma3TextConfig(**LLAMA_LIKE | {"sliding_window": 4, "sliding_window_pattern": 2}),
     "falcon": lambda: transformers.FalconConfig(**SMALL),
     "bloom": lambda: transformers.BloomConfig(vocab_size=VOCABULARY, hidden_size=16, n_layer=2, n_head=2),
     "phi3": lambda: transformers.Phi3Config(**SMALL, intermediate_size=24, pad_token_id=0, eos_token_id=0),

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, PreTrainedConfig
 
 from harness import conversion, targets
+from harness.conversion import open_target
 from harness.errors import InputFault, StorageFault, UsageError
-from harness.targets import open_target
+from harness.resources import cache_folder
 
 from .conftest import VOCABULARY
 
@@ -62,7 +63,7 @@ def test_unreadable_folders_are_one_line(llama: Path, tmp_path: Path) -> None:
     assert "no readable model" in broken(lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 99))
     shape = json.loads((llama / "config.json").read_text()) | {"hidden_size": 32}
     assert "no readable model" in broken(lambda folder: (folder / "config.json").write_text(json.dumps(shape)))
-    assert not list(targets.cache_folder().glob("converted-*"))
+    assert not list(cache_folder().glob("converted-*"))
 
 
 def test_weights_under_other_names_are_converted_once(

@@ -7,9 +7,10 @@ import pytest
 from transformers import AutoTokenizer
 
 from harness import text
+from harness.conversion import open_target
 from harness.errors import InputFault, UsageError
 from harness.resources import bundled
-from harness.targets import Target, open_target
+from harness.targets import Target
 
 
 @pytest.fixture(scope="module")

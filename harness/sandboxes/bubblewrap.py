@@ -46,7 +46,7 @@ class BubblewrapSandbox:
         interior.check_mounts(mounts, other_user=as_root)
         with seccomp.compiled() as program, open_pipes() as pipes:
             places, options = _view(mounts)
-            options += ["--seccomp", str(program.fileno()), "--info-fd", str(pipes.information.writer)]
+            options += ["--seccomp", str(program.fileno()), "--info-fd", str(pipes.information.fileno())]
             for name, value in interior.environment(limits, f"{visible.PROJECT}:{visible.PACKAGES}").items():
                 options += ["--setenv", name, value]
             python = visible.view().python
@@ -91,7 +91,6 @@ def _view(mounts: list[Mount]) -> tuple[list[int], list[str]]:
     options += [
         "--cap-drop",
         "ALL",
-        "--die-with-parent",
         "--new-session",
         "--as-pid-1",
         "--hostname",

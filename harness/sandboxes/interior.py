@@ -39,24 +39,27 @@ def next_uid() -> int:
 
 
 _FIRST_PROCESS = """
-import os, resource, sys
+import ctypes, os, resource, select, signal, sys
 alive, started, limits, command = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:]
 try:
     with open('/proc/self/oom_score_adj', 'w') as file:
         file.write('1000')
 except OSError:
     pass
+PR_SET_DUMPABLE = 4
+ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 null = os.open('/dev/null', os.O_RDWR)
 for descriptor in (0, 1, 2):
     os.dup2(null, descriptor)
-if alive >= 0:
-    os.set_blocking(alive, False)
-    try:
-        os.read(alive, 1)
+woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+signal.signal(signal.SIGCHLD, lambda *_: None)
+signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+if started >= 0:
+    os.set_inheritable(alive, False)
+    if select.select([alive], [], [], 0)[0]:
         os._exit(1)
-    except BlockingIOError:
-        os.write(started, b'1')
-os.closerange(3, 1 << 16)
+    os.write(started, b'1')
+    os.close(started)
 child = os.fork()
 if child == 0:
     for pair in filter(None, limits.split(',')):
@@ -65,12 +68,18 @@ if child == 0:
         hard = resource.getrlimit(which)[1]
         limit = int(value) if hard == resource.RLIM_INFINITY else min(int(value), hard)
         resource.setrlimit(which, (limit, limit))
+    os.closerange(3, 1 << 16)
     os.execv(command[0], command)
-ended = 0
-while ended != child:
-    ended, status = os.wait()
-code = os.waitstatus_to_exitcode(status)
-os._exit(code if code >= 0 else 128 - code)
+while True:
+    if alive in select.select([woken] if alive < 0 else [woken, alive], [], [])[0]:
+        os._exit(1)
+    os.read(woken, 1 << 12)
+    ended = -1
+    while ended and ended != child:
+        ended, status = os.waitpid(-1, os.WNOHANG)
+    if ended:
+        code = os.waitstatus_to_exitcode(status)
+        os._exit(code if code >= 0 else 128 - code)
 """
 
 
@@ -81,13 +90,15 @@ def first_process(
 
     It is our own at both levels. An engine's keeps the pipes to its daemon open, and the program, as the same
     user, could open them through /proc and flood the daemon. bubblewrap's ends without being waited for, and with
-    it go the count of CPU seconds and the certainty that nothing runs on.
+    it go the count of CPU seconds and the certainty that nothing runs on. This one cannot be read or written
+    through /proc, and it ends all when the harness dies; bubblewrap's own option for that leaves a process behind
+    if it comes while the namespaces are set up.
 
     Args:
         python: the interpreter inside.
         arguments: of the program.
-        descriptors: two inherited pipes: one whose other end is closed when the harness has died, before which
-            bubblewrap could not yet know that; and one that gets a byte when all is set up.
+        descriptors: two inherited pipes: one whose other end is closed when the harness gives up or has died,
+            and one that gets a byte when all is set up.
         rlimits: name without RLIMIT_ -> value; set only inside, where a user's processes count from zero.
     """
     limits = ",".join(f"{name}={value}" for name, value in (rlimits or {}).items())

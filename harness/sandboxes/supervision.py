@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from harness.errors import SandboxFault
 from harness.records import Execution
@@ -65,10 +66,10 @@ class Pipe:
 class Pipes:
     """What a bwrap process and the first process inside share with this one."""
 
-    information: Pipe
-    """Gets bwrap's --info-fd."""
+    information: IO[bytes]
+    """Gets bwrap's --info-fd. A file: when the harness dies, a pipe would break and stop bwrap half-way."""
     alive: Pipe
-    """Its writing end stays open here, and nowhere else, while this process lives."""
+    """Its writing end is open here, and nowhere else, as long as the run may go on."""
     started: Pipe
     """Gets a byte when all is set up and the program is about to run."""
 
@@ -76,7 +77,7 @@ class Pipes:
 @contextlib.contextmanager
 def open_pipes() -> Iterator[Pipes]:
     """Pipes for one run."""
-    with Pipe() as information, Pipe() as alive, Pipe() as started:
+    with tempfile.TemporaryFile() as information, Pipe() as alive, Pipe() as started:
         yield Pipes(information, alive, started)
 
 
@@ -108,19 +109,19 @@ def supervise(
             stdin=source,
             stdout=subprocess.DEVNULL,
             stderr=messages.writer,
-            pass_fds=(seccomp_descriptor, pipes.information.writer, pipes.alive.reader, pipes.started.writer),
+            pass_fds=(seccomp_descriptor, pipes.information.fileno(), pipes.alive.reader, pipes.started.writer),
             env={},
             cwd="/",
         )
-        for pipe in (messages, pipes.information, pipes.started):
+        for pipe in (messages, pipes.started):
             pipe.close(pipe.writer)
         try:
             code, cpu_seconds = _wait(process, start + timeout_seconds)
             if timed_out := code is None:
-                code, cpu_seconds = _kill(process, pipes.information)
+                code, cpu_seconds = _kill(process, pipes)
         except BaseException:
             if process.returncode is None:
-                _kill(process, pipes.information)
+                _kill(process, pipes)
             raise
         wall_seconds = time.monotonic() - start
         if not pipes.started.read() and not timed_out:
@@ -154,14 +155,16 @@ def _wait(process: subprocess.Popen[bytes], until: float) -> tuple[int | None, f
         pause = min(pause * 1.5, _POLL_SECONDS[1])
 
 
-def _kill(process: subprocess.Popen[bytes], information: Pipe) -> tuple[int, float]:
-    """End everything: the kernel ends a process namespace with its first process, before that one can be reaped."""
+def _kill(process: subprocess.Popen[bytes], pipes: Pipes) -> tuple[int, float]:
+    """End everything: the kernel ends a process namespace with its first process, before that one can be reaped.
+
+    While the namespaces are still being set up, that process does not run yet; it ends when it does.
+    """
     cpu_seconds = _cpu_seconds_below(process.pid)  # those killed now count nowhere afterwards
-    if first := re.search(rb'"child-pid":\s*(\d+)', information.read()):
+    pipes.alive.close(pipes.alive.writer)
+    if first := re.search(rb'"child-pid":\s*(\d+)', os.pread(pipes.information.fileno(), 1 << 12, 0)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(first[1]), signal.SIGKILL)
-    else:
-        process.kill()  # still setting up; what it has started dies with it
     code, _ = _wait(process, time.monotonic() + _KILL_SECONDS)
     if code is None:
         process.kill()

@@ -11,8 +11,7 @@ import textwrap
 import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.archive import SOURCE_BYTES
-from harness.records import Completion
+from harness.records import SOURCE_BYTES, Completion
 from harness.status import Status
 
 if TYPE_CHECKING:
