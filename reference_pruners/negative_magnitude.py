@@ -1,6 +1,6 @@
 """The opposite of magnitude pruning: of each layer, the weights of largest absolute value go.
 
-S_ij = -|W_ij| (the paper's Table 2, "Prune by -Weights"): a control that shows what the indicator is worth.
+S_ij = -|W_ij| (the paper draft's Table 2, "Prune by -Weights"): a control that shows what the indicator is worth.
 """
 
 from sandbox.interface import Task

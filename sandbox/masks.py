@@ -40,3 +40,10 @@ def keep_in_groups(saliency: torch.Tensor, n: int, m: int) -> torch.Tensor:
     kept = groups.topk(n, dim=-1, sorted=False).indices
     mask = torch.zeros_like(groups, dtype=torch.bool).scatter_(-1, kept, True).flatten(1)
     return mask[:, : saliency.shape[1]]
+
+
+def by_row(indicator: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Saliency [out, in], float64, that ranks weights by their row's `indicator` [out], and within a row by size."""
+    rank = indicator.argsort().argsort().double()
+    size = weight.abs().double()
+    return rank[:, None] + size / (2 * size.max()).clamp(min=1e-300)

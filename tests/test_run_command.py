@@ -119,7 +119,7 @@ def test_wrong_usage_is_exit_2_with_one_line(
 
 
 def test_an_unreadable_target_is_exit_3(command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    status, _, err = command("run", "magnitude", "--target", str(tmp_path), "--sparsity", "0.5")
+    status, _, err = command("run", "magnitude", "--target", str(tmp_path), "--sparsity", "0.5", "--quiet")
     assert status == 3
     assert err.count("\n") == 1
     assert "no config.json" in err

@@ -37,11 +37,28 @@ class _LazyGroup(click.Group):
             return None
         command = importlib.import_module(f"harness.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
+        _accept_quiet(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
+
+
+def _be_quiet(_ctx: click.Context, _parameter: click.Parameter, quiet: bool) -> None:
+    if quiet:
+        console.set_quiet(True)
+
+
+def _accept_quiet(command: click.Command) -> None:
+    """Let `--quiet` stand behind a command as well as before it."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _accept_quiet(inner)
+    elif not any(parameter.name == "quiet" for parameter in command.params):
+        words = "No progress bars and no notices."
+        option = click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, callback=_be_quiet, help=words)
+        command.params.append(option)
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
