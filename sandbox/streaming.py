@@ -18,8 +18,8 @@ from transformers.pytorch_utils import Conv1D
 from sandbox.checkpoint import Checkpoint
 from sandbox.layout import LayerSpec
 
-BATCH_TOKENS = 2048
-"""Tokens that go through a block at once: enough to keep a CPU's matrix products efficient."""
+BATCH_TOKENS = 512
+"""Tokens that go through a block at once: enough for efficient matrix products, few enough for the cache."""
 
 _Call = tuple[tuple[Any, ...], dict[str, Any]]
 
