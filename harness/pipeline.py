@@ -101,7 +101,6 @@ class Bench:
             failure = Failure(status.stage, status.value, pruner.message or "there is no code to run")
             return replace(blank, status=status.value, outcome=status.outcome.value, error=failure)
         job = Job(pruner.source, self.target, self.calibration.ids, sparsity, self.statistics, self.seed)
-        console.notice(f"{console.plain(pruner.name, 80)} at {sparsity.label} on {self.target.name}")
         with sandbox_run(job, self.sandbox, self.limits) as run:
             ran = replace(
                 blank,

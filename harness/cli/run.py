@@ -40,6 +40,7 @@ def command(
     with console.progress(f"{len(found)} pruners on {target}", len(found) * len(wanted)) as bar:
         for sparsity in wanted:
             for pruner in found:
+                console.notice(f"{console.plain(pruner.name, 80)} at {sparsity.label} on {target}")
                 try:
                     scores.append(bench.score(pruner, sparsity))
                 except Fault as fault:
