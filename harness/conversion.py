@@ -21,7 +21,7 @@ from harness.errors import InputFault, StorageFault, UsageError
 from harness.resources import bundled, cache_folder, is_file, is_folder
 from harness.targets import NAMED, SMOLLM2, TESTBEDS, Target, smollm2_gguf
 from sandbox.checkpoint import Checkpoint
-from sandbox.streaming import UnsupportedModel
+from sandbox.streaming import UnsupportedModel, check_supported
 
 _SEQLEN = 2048
 _CALIBRATION_SAMPLES = 128
@@ -73,9 +73,11 @@ def local(name: str, source: Path) -> Target:
         raise InputFault(f"{source} is no model folder: it has no config.json")
     if not any(source.glob("*.safetensors")):
         raise InputFault(f"{source} has no *.safetensors: save the model again with safe_serialization=True")
-    with _readable(source):
+    with _readable(name):
+        skeleton = Checkpoint(source).skeleton()
+        check_supported(skeleton)
         try:
-            Checkpoint(source).load(Checkpoint(source).skeleton())
+            Checkpoint(source).load(skeleton)
             folder = source
         except KeyError:
             stamp = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(source.iterdir())]

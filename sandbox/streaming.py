@@ -167,21 +167,34 @@ def linear_layers(block: nn.Module) -> list[tuple[str, nn.Module]]:
     return [(name, module) for name, module in block.named_modules() if isinstance(module, (nn.Linear, Conv1D))]
 
 
+def check_supported(model: nn.Module) -> None:
+    """See that every matrix in the blocks is the weight of a linear layer.
+
+    Raises:
+        UnsupportedModel: there are no blocks, or one holds a matrix of no linear layer (expert tensors, for one).
+    """
+    prefix, blocks = find_blocks(model)
+    for index, block in enumerate(blocks):
+        found = {name for name, _ in linear_layers(block)}
+        for name, parameter in block.named_parameters():
+            if parameter.dim() > 1 and name.removesuffix(".weight") not in found:
+                shape = list(parameter.shape)
+                raise UnsupportedModel(f"{prefix}.{index}.{name}, of shape {shape}, is in no linear layer")
+
+
 def layer_specs(checkpoint: Checkpoint) -> list[LayerSpec]:
     """The prunable layers of a model in forward order.
 
     Raises:
-        UnsupportedModel: a block holds a matrix that belongs to no linear layer (expert tensors, for one).
+        UnsupportedModel: as `check_supported`.
     """
     streamed = StreamedModel(checkpoint)
+    check_supported(streamed._model)
     specs = []
     hidden = streamed.embed(torch.zeros(1, 2, dtype=torch.long))
     for index, block in enumerate(streamed._blocks):
         prefix = f"{streamed._prefix}.{index}."
         found = {prefix + name: module for name, module in linear_layers(block)}
-        for name, parameter in block.named_parameters():
-            if parameter.dim() > 1 and (prefix + name).removesuffix(".weight") not in found:
-                raise UnsupportedModel(f"{prefix}{name}, of shape {list(parameter.shape)}, is in no linear layer")
         order: dict[str, torch.Tensor] = {}
         with torch.no_grad():
             hidden = torch.cat(list(streamed.run_block(index, hidden, watch=order.setdefault)))
