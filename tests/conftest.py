@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, OPTConfig, PreTrainedConfig
 
+from harness.errors import ImageFault
 from harness.pipeline import Bench, open_bench
 from harness.records import Pruner
 from harness.resources import cache_folder
+from harness.sandboxes import engine, image
 from harness.testing.trusted_sandbox import TrustedSandbox
 
 VOCABULARY = 96
@@ -28,6 +31,27 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_CACHE", str(own))
         yield
+
+
+@pytest.fixture(scope="session")
+def docker_lacks() -> str | None:
+    """Why Docker cannot be used here; None where it can."""
+    if not engine.answers():
+        return "no Docker engine answers"
+    try:
+        image.image_id()
+    except ImageFault as fault:
+        return str(fault)
+    return None
+
+
+@pytest.fixture(autouse=True)
+def needs_docker(request: pytest.FixtureRequest) -> None:
+    """Tests that are marked so run on real Docker: never skipped where it is required, as in CI."""
+    if request.node.get_closest_marker("docker"):
+        lacks = request.getfixturevalue("docker_lacks")
+        if lacks and not os.environ.get("HARNESS_REQUIRE_DOCKER"):
+            pytest.skip(lacks)
 
 
 @pytest.fixture(scope="session")

@@ -21,13 +21,6 @@ from harness.sandboxes import engine, image, interior
 from harness.sandboxes.docker import DockerSandbox
 
 
-@pytest.fixture(autouse=True)
-def needs_docker(request: pytest.FixtureRequest) -> None:
-    required = os.environ.get("HARNESS_REQUIRE_DOCKER")
-    if request.node.get_closest_marker("docker") and not required and not engine.answers():
-        pytest.skip("no Docker engine answers")
-
-
 @pytest.fixture
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of sandbox/ that stands in for it."""

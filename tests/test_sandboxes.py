@@ -44,18 +44,6 @@ OUTPUT_BYTES = 1000
 Level = Callable[..., Sandbox]
 
 
-@pytest.fixture(scope="session")
-def docker_answers() -> bool:
-    return engine.answers()
-
-
-@pytest.fixture(autouse=True)
-def needs_docker(request: pytest.FixtureRequest) -> None:
-    required = os.environ.get("HARNESS_REQUIRE_DOCKER")
-    if request.node.get_closest_marker("docker") and not required and not request.getfixturevalue("docker_answers"):
-        pytest.skip("no Docker engine answers")
-
-
 @dataclass
 class Run:
     execution: Execution
