@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -19,23 +21,28 @@ class Weights:
     """Weights by index in `layers`, always [out_features, in_features] and float32.
 
     A weight becomes live when a pruner first reads it, and may then be changed in place or replaced. `write` puts
-    live weights into the output file and lets go of them, so that only a block's worth is in memory.
+    live weights into the output file and lets go of them, so that only a block's worth is in memory, unless the pruner
+    itself holds on to a tensor: what it changes there later counts too. Pruners may use threads.
     """
 
     def __init__(self, checkpoint: Checkpoint, layers: Sequence[LayerSpec], output: OutputFile) -> None:
         self.layers = layers
         self._checkpoint = checkpoint
         self._output = output
+        self._lock = threading.RLock()
         self._live: dict[int, torch.Tensor] = {}
+        self._let_go: weakref.WeakValueDictionary[int, torch.Tensor] = weakref.WeakValueDictionary()
         self._model: nn.Module | None = None
 
     def live(self, index: int) -> torch.Tensor:
         """The tensor that the pruner may change."""
         if self._model is not None:
             return _oriented(self._module_weight(index), self.layers[index])
-        if index not in self._live:
-            self._live[index] = self.written(index).clone()
-        return self._live[index]
+        with self._lock:
+            if index not in self._live:
+                held = self._let_go.get(index)
+                self._live[index] = self.written(index).clone() if held is None else held
+            return self._live[index]
 
     def assign(self, index: int, weight: torch.Tensor) -> None:
         """Replace a weight.
@@ -47,7 +54,9 @@ class Weights:
         if self._model is not None:
             self._module_weight(index).data = _oriented(checked, self.layers[index])
         else:
-            self._live[index] = checked.clone()
+            with self._lock:
+                self._live[index] = checked.clone()
+                self._let_go.pop(index, None)
 
     def written(self, index: int) -> torch.Tensor:
         """A weight as last written, dense at first. Never write into it."""
@@ -61,12 +70,15 @@ class Weights:
         Raises:
             BadWeight: one has another shape, or is no real tensor any more.
         """
-        live = range(len(self.layers)) if self._model is not None else sorted(self._live)
-        for index in [index for index in live if self.layers[index].block != except_block]:
-            layer = self.layers[index]
-            dense = _oriented(self._checkpoint.tensor(f"{layer.name}.weight"), layer)
-            self._output.write(index, _checked(self.live(index), layer), dense)
-            self._live.pop(index, None)
+        with self._lock:
+            live = range(len(self.layers)) if self._model is not None else sorted({*self._live, *self._let_go})
+            for index in [index for index in live if self.layers[index].block != except_block]:
+                layer = self.layers[index]
+                dense = _oriented(self._checkpoint.tensor(f"{layer.name}.weight"), layer)
+                weight = self.live(index)
+                self._output.write(index, _checked(weight, layer), dense)
+                if self._live.pop(index, None) is not None:
+                    self._let_go[index] = weight
 
     def finish(self) -> None:
         """Write everything that is live, and what was never touched: nothing may be left to mean "all zero".

@@ -142,6 +142,20 @@ def test_layers_kept_in_a_list_are_still_pruned_through_one_another(
     torch.testing.assert_close(layers[7].inputs, inputs_of(reference, layers[7].name), **CLOSE)
 
 
+def test_tensors_that_a_pruner_collects_first_count_when_it_changes_them_later(
+    llama: Path, make_task: Callable[..., PruningTask]
+) -> None:
+    task = make_task(llama)
+    collected = [layer.weight for layer in task.layers()]
+    for weight in collected:
+        weight[:, ::2] = 0
+    next(task.layers()).weight = torch.ones(16, 16)  # and a new one replaces what was collected
+    task.finish()
+    for index, weight in enumerate(collected[1:], start=1):
+        assert torch.equal(task._weights.written(index), weight)
+    assert torch.equal(task._weights.written(0), torch.ones(16, 16))
+
+
 def test_statistics_can_be_changed_without_harm(llama: Path, make_task: Callable[..., PruningTask]) -> None:
     layer = next(make_task(llama).layers())
     before = layer.hessian.clone(), layer.input_norm.clone()
