@@ -194,6 +194,7 @@ def _is_manifest(value: Any) -> bool:
     texts = [value.get("id"), value.get("model"), idea.get("slug") if isinstance(idea, dict) else None]
     return (
         all(isinstance(text, str) for text in texts)
+        and _ID.fullmatch(value["id"]) is not None
         and isinstance(value.get("message"), str | None)
         and value.get("status", "") in (None, *Status)
         and all(name in _FILES and isinstance(digest, str) for name, digest in files.items())

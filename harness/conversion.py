@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -21,7 +22,7 @@ from harness.errors import InputFault, StorageFault, UsageError
 from harness.resources import bundled, cache_folder, is_file, is_folder
 from harness.targets import NAMED, SMOLLM2, TESTBEDS, Target, smollm2_gguf
 from sandbox.checkpoint import Checkpoint
-from sandbox.streaming import UnsupportedModel, check_supported
+from sandbox.streaming import UnsupportedModel, check_supported, find_blocks
 
 _SEQLEN = 2048
 _CALIBRATION_SAMPLES = 128
@@ -76,6 +77,7 @@ def local(name: str, source: Path) -> Target:
     with _readable(name):
         skeleton = Checkpoint(source).skeleton()
         check_supported(skeleton)
+        _check_depth(Checkpoint(source), skeleton)
         try:
             Checkpoint(source).load(skeleton)
             folder = source
@@ -87,6 +89,19 @@ def local(name: str, source: Path) -> Target:
     has_tokenizer = any((source / file).is_file() for file in _TOKENIZER_FILES[2:] + _TOKENIZER_FILES[:1])
     seqlen = min(_SEQLEN, positions or _SEQLEN)
     return checked(Target(name, folder, source if has_tokenizer else None, seqlen, _CALIBRATION_SAMPLES, None))
+
+
+def _check_depth(checkpoint: Checkpoint, skeleton: torch.nn.Module) -> None:
+    """See that the checkpoint has no more blocks than the config says: it would be another model.
+
+    Raises:
+        ValueError: it has.
+    """
+    prefix, blocks = find_blocks(skeleton)
+    for name in checkpoint:
+        index = name.removeprefix(f"{prefix}.").partition(".")[0]
+        if name.startswith(f"{prefix}.") and index.isdecimal() and int(index) >= len(blocks):
+            raise ValueError(f"the checkpoint holds {name}, but the config says {len(blocks)} blocks")
 
 
 def from_hub(name: str) -> Path:
@@ -148,9 +163,18 @@ def _from_folder(source: Path, into: Path) -> None:
     console.notice(f"converting {source} once")
     transformers_logging.disable_progress_bar()
     with _readable(source):
-        loaded = AutoModelForCausalLM.from_pretrained(
-            source, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype="auto"
-        )
+        loaded: Any
+        about: dict[str, Any]
+        loaded, about = AutoModelForCausalLM.from_pretrained(
+            source,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype="auto",
+            output_loading_info=True,
+        )  # type: ignore[misc]
+        if missing := sorted(about["missing_keys"]):  # transformers would make them up
+            raise KeyError(f"the checkpoint lacks {missing[0]}")
     _save(loaded, into)
 
 

@@ -78,10 +78,13 @@ class Bench:
         losses = window_losses(self.target.checkpoint, self.evaluation.ids, None, f"scoring dense {self.target.name}")
         if not math.isfinite(metrics.perplexity(losses)):
             raise ScorerFault(f"{self.target.name} has no finite perplexity before pruning; check its weights")
-        path.parent.mkdir(exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(losses))
-        part.replace(path)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            part.write_text(json.dumps(losses))
+            part.replace(path)
+        except OSError:  # no room to remember it: it is measured again next time
+            part.unlink(missing_ok=True)
         return losses
 
     @property

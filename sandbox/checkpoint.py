@@ -27,6 +27,9 @@ class Checkpoint:
     def __contains__(self, name: str) -> bool:
         return name in self._handles
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._handles)
+
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor, float32 where it is floating point. Never write into it: it may be the file's own memory."""
         tensor: torch.Tensor = self._handles[name].get_tensor(name)

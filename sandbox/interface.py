@@ -135,5 +135,6 @@ class Task(Protocol):
     def model(self) -> torch.nn.Module:
         """The whole model (a transformers causal language model), loaded when first asked for.
 
-        Changes of the prunable layers' weights count; all others are ignored.
+        Changes of the prunable layers' weights count; all others are ignored. Its parameters do not require gradients
+        until you ask for it with requires_grad_().
         """

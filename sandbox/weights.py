@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-import weakref
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -31,17 +31,16 @@ class Weights:
         self._output = output
         self._lock = threading.RLock()
         self._live: dict[int, torch.Tensor] = {}
-        self._let_go: weakref.WeakValueDictionary[int, torch.Tensor] = weakref.WeakValueDictionary()
         self._model: nn.Module | None = None
 
     def live(self, index: int) -> torch.Tensor:
         """The tensor that the pruner may change."""
         if self._model is not None:
-            return _oriented(self._module_weight(index), self.layers[index])
+            weight = self._module_weight(index)
+            return _oriented(weight.detach() if weight.requires_grad else weight, self.layers[index])
         with self._lock:
             if index not in self._live:
-                held = self._let_go.get(index)
-                self._live[index] = self.written(index).clone() if held is None else held
+                self._live[index] = self.written(index).clone()
             return self._live[index]
 
     def assign(self, index: int, weight: torch.Tensor) -> None:
@@ -52,11 +51,10 @@ class Weights:
         """
         checked = _checked(weight, self.layers[index])
         if self._model is not None:
-            self._module_weight(index).data = _oriented(checked, self.layers[index])
+            self._module_weight(index).data = _oriented(checked, self.layers[index]).clone()
         else:
             with self._lock:
                 self._live[index] = checked.clone()
-                self._let_go.pop(index, None)
 
     def written(self, index: int) -> torch.Tensor:
         """A weight as last written, dense at first. Never write into it."""
@@ -71,14 +69,13 @@ class Weights:
             BadWeight: one has another shape, or is no real tensor any more.
         """
         with self._lock:
-            live = range(len(self.layers)) if self._model is not None else sorted({*self._live, *self._let_go})
+            live = range(len(self.layers)) if self._model is not None else sorted(self._live)
             for index in [index for index in live if self.layers[index].block != except_block]:
                 layer = self.layers[index]
                 dense = _oriented(self._checkpoint.tensor(f"{layer.name}.weight"), layer)
-                weight = self.live(index)
-                self._output.write(index, _checked(weight, layer), dense)
-                if self._live.pop(index, None) is not None:
-                    self._let_go[index] = weight
+                self._output.write(index, _checked(self.live(index), layer), dense)
+                if index in self._live and not _is_held(self._live, index):
+                    del self._live[index]
 
     def finish(self) -> None:
         """Write everything that is live, and what was never touched: nothing may be left to mean "all zero".
@@ -106,9 +103,11 @@ class Weights:
             self.write()
             model = self._checkpoint.load(self._checkpoint.skeleton())
             for index, layer in enumerate(self.layers):
-                weight = _oriented(self.written(index), layer)
-                parameter = nn.Parameter(weight.contiguous().clone(), requires_grad=False)
-                model.get_submodule(layer.name).weight = parameter
+                weight = self._live.pop(index, None)  # what the pruner holds of it is the module's from now on
+                if weight is None:
+                    weight = self.written(index).clone()
+                stored = _oriented(_checked(weight, layer), layer)
+                model.get_submodule(layer.name).weight = nn.Parameter(stored, requires_grad=False)
             self._model = model
         return self._model
 
@@ -118,7 +117,22 @@ class Weights:
             weight: object = self._model.get_submodule(self.layers[index].name).weight
         except AttributeError as missing:
             raise BadWeight(f"the model has no {self.layers[index].name}.weight any more") from missing
-        return _tensor(weight, self.layers[index]).detach()
+        return _tensor(weight, self.layers[index])
+
+
+def _is_held(live: dict[int, torch.Tensor], index: int) -> bool:
+    """Whether the pruner still holds a live tensor, a view of it, or an array on it.
+
+    torch has no public way to count the users of a storage; its version is pinned.
+    """
+    return sys.getrefcount(live[index]) > 2 or _storage_uses(live[index]) > _USES_OF_ONE
+
+
+def _storage_uses(tensor: torch.Tensor) -> int:
+    return int(torch._C._storage_Use_Count(tensor.untyped_storage()._cdata))
+
+
+_USES_OF_ONE = _storage_uses(torch.zeros(1))
 
 
 def _oriented(weight: torch.Tensor, layer: LayerSpec) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """The program inside the sandbox: `python -m sandbox.worker JOB.json` runs one pruner on one job.
 
 It reads the job beside the dense model, the calibration tokens and the pruner's file, and writes the output file of
-`sandbox.layout`, a report of at most 64 KiB, and a log. The report names the kind of an error and its words; whether
+`sandbox.layout` and a report of at most 64 KiB. The report names the kind of an error and its words; whether
 there was a result is for the host to see. The pruner's code shares this process, so nothing here is trusted outside.
 """
 
@@ -30,6 +30,7 @@ from sandbox.weights import BadWeight
 REPORTED = 10
 """Exit code of a run that ended with an error which the report names."""
 
+_dumps = json.dumps  # as it is before the pruner's code runs
 _MESSAGE_CHARACTERS = 2000
 _TRACEBACK_CHARACTERS = 8000
 
@@ -53,8 +54,7 @@ def run(job_file: Path, output_folder: Path) -> int:
     report: dict[str, Any] = {"uniform": True}
     folder = job_file.parent
     try:
-        prune, module = _load(folder / "pruner.py")
-        report["uniform"] = getattr(module, "UNIFORM", True) is not False
+        prune, report["uniform"] = _load(folder / "pruner.py")
         layers = [LayerSpec(*entry) for entry in job["layers"]]
         output = OutputFile(str(output_folder / "weights"), Layout(layers))
         task = PruningTask(
@@ -72,23 +72,28 @@ def run(job_file: Path, output_folder: Path) -> int:
         output.finish()
     except CandidateError as failed:
         report |= _described(failed, str(folder / "pruner.py"))
-    (output_folder / "report.json").write_text(json.dumps(report))
+    (output_folder / "report.json").write_text(_dumps(report))
     return REPORTED if "kind" in report else 0
 
 
-def _load(path: Path) -> tuple[Any, types.ModuleType]:
-    """Execute the pruner's file, and return its `prune`."""
+def _load(path: Path) -> tuple[Any, bool]:
+    """Execute the pruner's file; its `prune`, and whether it spreads its budget evenly."""
     module = types.ModuleType("pruner")
     module.__file__ = str(path)
-    module.__dict__["NotApplicable"] = interface.NotApplicable
+    names = module.__dict__
+    names["NotApplicable"] = interface.NotApplicable
     sys.modules["pruner"] = module
     sys.modules["interface"] = interface
     try:
         code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         raise CandidateError("SYNTAX_ERROR", error) from None
-    _guarded("source", lambda: exec(code, module.__dict__))  # noqa: S102 - what the sandbox is for
-    prune = getattr(module, "prune", None)
+    _guarded("source", lambda: exec(code, names))  # noqa: S102 - what the sandbox is for
+    _guarded("source", lambda: _check_interface(names.get("prune")))
+    return names["prune"], names.get("UNIFORM", True) is not False
+
+
+def _check_interface(prune: Any) -> None:
     if not callable(prune):
         raise CandidateError("INTERFACE_ERROR", None, "the file defines no function `prune`")
     if inspect.isgeneratorfunction(prune) or inspect.iscoroutinefunction(prune):
@@ -97,7 +102,6 @@ def _load(path: Path) -> tuple[Any, types.ModuleType]:
         inspect.signature(prune).bind(None)
     except (TypeError, ValueError) as error:
         raise CandidateError("INTERFACE_ERROR", error, "`prune` must take the task as its one argument") from None
-    return prune, module
 
 
 def _prune(prune: Any, task: PruningTask) -> None:
@@ -112,6 +116,8 @@ def _guarded(stage: str, call: Any) -> None:
     """The one boundary where any exception is caught: the pruner's code may raise whatever it likes."""
     try:
         call()
+    except CandidateError:
+        raise
     except BaseException as error:  # noqa: BLE001
         raise CandidateError(_kind(stage, error), error) from None
 
@@ -136,7 +142,7 @@ def _is_resource(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno in _RESOURCE_ERRNOS
-    words = str(error)[:500] if type(error) is RuntimeError else ""
+    words = str(error.args)[:500] if type(error) is RuntimeError else ""
     return "can't allocate memory" in words or "can't start new thread" in words
 
 
@@ -151,10 +157,10 @@ def _described(failed: CandidateError, path: str) -> dict[str, Any]:
     words["traceback"] = None
     if error is None:
         return words
-    words["type"] = type(error).__name__[:200]
+    words["type"] = type.__dict__["__name__"].__get__(type(error))[:200]  # a metaclass may have a say in its own
     if failed.message is None:
         try:
-            words["message"] = str(error)[:_MESSAGE_CHARACTERS]
+            words["message"] = str.__getitem__(str(error), slice(_MESSAGE_CHARACTERS))
         except BaseException:  # noqa: BLE001 - still the boundary: its __str__ is the pruner's code too
             words["message"] = "(the exception's own text could not be made)"
     frames = traceback.extract_tb(error.__traceback__)
@@ -170,10 +176,10 @@ def _described(failed: CandidateError, path: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Redirect everything printed to the bounded log file, run the job, and leave at once."""
-    log = os.open("/out/log", os.O_WRONLY | os.O_APPEND)
+    """Run the job with everything printed going nowhere, and leave at once."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
-        os.dup2(log, descriptor)
+        os.dup2(nowhere, descriptor)
     code = run(Path(sys.argv[1]), Path("/out"))
     os._exit(code)  # no exit handlers, threads or finalisers of the pruner's
 

@@ -119,12 +119,26 @@ def test_a_weight_may_be_assigned_changed_in_place_masked_or_changed_in_the_mode
     assigned.weight = torch.nn.Parameter(dense[0] * 3)
     in_place.weight[:, 0] = 0
     masked.keep(dense[2] > 0)
+    _ = task.model
+    after = list(task.layers())[5:7]
+    after[0].weight = torch.nn.Parameter(after[0].weight * 7)
+    after[1].keep(after[1].weight > 0)
     task.model.get_submodule(in_model.name).get_parameter("weight").data.mul_(2)
     task.model.get_submodule(replaced.name).weight = torch.nn.Parameter(dense[4] * 5)
     task.finish()
-    written = [task._weights.written(index) for index in range(5)]
+    written = [task._weights.written(index) for index in range(7)]
+    names = [layer.name for layer in after]
+    dense += [whole(llama).get_submodule(name).get_parameter("weight").detach() for name in names]
     dense[1][:, 0] = 0
-    expected = [dense[0] * 3, dense[1], dense[2].clamp(min=0), dense[3] * 2, dense[4] * 5]
+    expected = [
+        dense[0] * 3,
+        dense[1],
+        dense[2].clamp(min=0),
+        dense[3] * 2,
+        dense[4] * 5,
+        dense[5] * 7,
+        dense[6].clamp(min=0),
+    ]
     for found, wanted in zip(written, expected, strict=True):
         assert torch.equal(found, wanted)
 
@@ -154,6 +168,28 @@ def test_tensors_that_a_pruner_collects_first_count_when_it_changes_them_later(
     for index, weight in enumerate(collected[1:], start=1):
         assert torch.equal(task._weights.written(index), weight)
     assert torch.equal(task._weights.written(0), torch.ones(16, 16))
+
+
+def test_views_and_weights_taken_before_the_model_count_too(llama: Path, make_task: Callable[..., PruningTask]) -> None:
+    task = make_task(llama)
+    views = [layer.weight.data.T for layer in task.layers()]
+    array = list(task.layers())[-1].weight.numpy()
+    del views[-1]
+    for view in views:
+        view[::2] = 0
+    array[:] = 0
+    taken = next(task.layers())
+    first = taken.weight
+    assert task.model.get_submodule(taken.name).get_parameter("weight").data_ptr() == first.data_ptr()
+    first.mul_(2)
+    taken.weight.data = taken.weight.data * 3
+    task.finish()
+    for index, view in enumerate(views[1:], start=1):
+        assert torch.equal(task._weights.written(index), view.T)
+    assert task._weights.written(len(views)).count_nonzero() == 0
+    dense = whole(llama).get_submodule(taken.name).get_parameter("weight").detach().clone()
+    dense[:, ::2] = 0
+    assert torch.equal(task._weights.written(0), dense * 6)
 
 
 def test_statistics_can_be_changed_without_harm(llama: Path, make_task: Callable[..., PruningTask]) -> None:

@@ -78,7 +78,7 @@ def study(text: str = TEXT, **changes: str) -> Study:
         ({"pruners": '"magnitude"'}, r"'pruners' is wrong: .*list.*; write pruners = \["),
         ({"seqlen": '"64"'}, r"'seqlen' is wrong: .*integer.*; write seqlen = 256"),
         ({"seqlen": "1"}, r"'seqlen' is wrong: .*greater than or equal to 2"),
-        ({"timeout": "0"}, r"'timeout' is wrong: .*greater than 0"),
+        ({"timeout": "0"}, r"'timeout' is wrong: .*greater than or equal to 1"),
         ({"timeout": "inf"}, r"'timeout' is wrong: .*finite"),
         ({"memory": '"much"'}, r"'memory' is wrong: 'much' is no size; write memory = \"4 GiB\""),
         ({"sandbox": '"none"'}, r"'sandbox' is wrong: .*'auto', 'docker' or 'bubblewrap'"),
@@ -108,7 +108,7 @@ def test_values_are_understood() -> None:
     assert read.sparsities == ["0.5", "2:4"]
     assert (read.memory, read.timeout, read.calibration, read.sandbox) == (2 << 30, 60, "bundled", "auto")
     assert study(memory='"512M"').memory == 512 << 20
-    assert study(memory="1048576").memory == 1 << 20
+    assert study(memory="268435456").memory == 256 << 20
 
 
 def test_plan_is_target_by_target_in_the_files_order_and_globs_are_sorted(archive: list[Pruner]) -> None:

@@ -63,6 +63,9 @@ def test_unreadable_folders_are_one_line(llama: Path, tmp_path: Path) -> None:
     assert "no readable model" in broken(lambda folder: (folder / "config.json").write_text('{"model_type": "x"}'))
     assert "no readable model" in broken(lambda folder: (folder / "config.json").write_text("[]"))
     assert "no readable model" in broken(lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 99))
+    deeper, shallower = (json.loads((llama / "config.json").read_text()) | {"num_hidden_layers": n} for n in (4, 2))
+    assert "lacks" in broken(lambda folder: (folder / "config.json").write_text(json.dumps(deeper)))
+    assert "2 blocks" in broken(lambda folder: (folder / "config.json").write_text(json.dumps(shallower)))
     shape = json.loads((llama / "config.json").read_text()) | {"hidden_size": 32}
     assert "no readable model" in broken(lambda folder: (folder / "config.json").write_text(json.dumps(shape)))
     assert set(cache_folder().glob("converted-*")) == converted

@@ -53,6 +53,15 @@ CASES = {
     "def prune(task): next(task.layers()).keep(task.calibration)": "BAD_OUTPUT",
     "def prune(task): del task.model.model.layers[0].mlp.up_proj": "BAD_OUTPUT",
     "def prune(task): pass": "SPARSITY_MISSED",
+    "class M(type):\n    __name__ = property(lambda c: 1 / 0)\nclass E(Exception, metaclass=M): pass\n"
+    "def prune(task): raise E()": "RUNTIME_ERROR",
+    "class S(str):\n    def __getitem__(self, i): return 3\nclass E(Exception):\n    def __str__(self): return S('x')\n"
+    "def prune(task): raise E()": "RUNTIME_ERROR",
+    "import sys, types\nclass M(types.ModuleType):\n    def __getattribute__(self, n): raise KeyError(n)\n"
+    "sys.modules['pruner'].__class__ = M\ndef prune(task): raise ValueError": "RUNTIME_ERROR",
+    "class P:\n    @property\n    def __signature__(self): raise OSError\n    def __call__(self, t): pass\n"
+    "prune = P()": "RUNTIME_ERROR",
+    "import json\njson.dumps = None\ndef prune(task): raise ValueError": "RUNTIME_ERROR",
 }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
-from typing import Any
+from typing import NoReturn
 
 import click
 
@@ -69,10 +70,28 @@ def cli(quiet: bool) -> None:
     console.set_quiet(quiet)
 
 
-def main(arguments: list[str] | None = None) -> Any:
+def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line; every error of the harness is one line and an exit status of 2 or 3."""
     try:
-        cli.main(arguments, prog_name="harness", standalone_mode=True)
+        status = cli.main(arguments, prog_name="harness", standalone_mode=False)
+        sys.stdout.flush()
     except HarnessError as error:
-        print(f"harness: {console.plain(str(error))}".replace("\n", " "), file=sys.stderr)
-        sys.exit(error.exit_status)
+        _fail(str(error), error.exit_status)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        sys.exit(2)
+    except click.ClickException as error:
+        _fail(f"{error.format_message()}; see --help", 2)
+    except click.Abort:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; the exit flushes once more
+        sys.exit(141)
+    except OSError as error:
+        _fail(f"{error.filename or 'output'}: {error.strerror or error}; make room, or write elsewhere", 3)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    print("harness: " + console.plain(message).replace("\n", " "), file=sys.stderr)
+    sys.exit(status)

@@ -15,6 +15,8 @@ from harness import console
 from harness.errors import StorageFault, UsageError
 from harness.records import Measurement, Score
 
+_NAME_CHARACTERS = 48
+
 
 def check_writable(json_file: str | None) -> None:
     """Fail before the work, not after it, when its result could not be written.
@@ -41,12 +43,15 @@ def write_json(json_file: str | None, value: Any) -> None:
     if json_file == "-":
         click.echo(text, nl=False)
         return
-    path = Path(json_file)
+    path = Path(json_file).resolve()
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as part:
-            part.write(text)
-        Path(part.name).chmod(0o644)
-        Path(part.name).replace(path)
+        if path.exists() and not path.is_file():  # a device or a pipe is written, not replaced
+            path.write_text(text)
+            return
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            part = Path(folder, "part")
+            part.write_text(text)
+            part.replace(path)
     except OSError as error:
         raise StorageFault(f"--json {json_file}: {error.strerror}; make room or give another file") from error
 
@@ -59,12 +64,12 @@ def print_scores(scores: Sequence[Score], measurement: Measurement) -> None:
 
     out = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("pruner", overflow="fold")
-    table.add_column("sparsity", justify="right")
-    table.add_column("status")
-    table.add_column("perplexity", justify="right")
-    table.add_column("95% interval", justify="right")
-    table.add_column("seconds", justify="right")
+    table.add_column("pruner", overflow="ellipsis")
+    table.add_column("sparsity", justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("perplexity", justify="right", no_wrap=True)
+    table.add_column("95% interval", justify="right", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
     for score in scores:
         numbers = ("", "", _number(score.sandbox_seconds, 1))
         if score.perplexity is not None:
@@ -73,14 +78,19 @@ def print_scores(scores: Sequence[Score], measurement: Measurement) -> None:
             )
             numbers = (f"{score.perplexity:,.3f}", span, numbers[2])
         style = {"OK": "green", "NA": "dim"}.get(score.status, "red")
-        table.add_row(console.plain(score.pruner, 60), score.sparsity, Text(score.status, style), *numbers)
+        table.add_row(Text(short(score.pruner)), score.sparsity, Text(score.status, style), *numbers)
     out.print(table)
     for score in scores:
         if score.error is not None:
             where = f" (line {score.error.line})" if score.error.line else ""
             reason = console.plain(score.error.message, 200).replace("\n", " ")
-            text = f"{console.plain(score.pruner, 60)} at {score.sparsity}: {console.plain(score.error.type, 60)}: "
+            text = f"{short(score.pruner)} at {score.sparsity}: {console.plain(score.error.type, 60)}: "
             out.print(Text(f"{text}{reason}{where}", "dim"), soft_wrap=True)
+    for score in scores:
+        marks = {"quarantined, not to be believed": score.quarantined, "uneven budget": not score.uniform}
+        if score.status == "OK" and any(marks.values()):
+            said = ", ".join(mark for mark, holds in marks.items() if holds)
+            out.print(Text(f"{short(score.pruner)} at {score.sparsity}: {said}", "yellow"), soft_wrap=True)
     dense = scores[0].dense_perplexity if scores else None
     level = scores[0].isolation if scores else ""
     out.print(
@@ -90,6 +100,12 @@ def print_scores(scores: Sequence[Score], measurement: Measurement) -> None:
         markup=False,
         soft_wrap=True,
     )
+
+
+def short(name: str) -> str:
+    """A pruner's name as one short line; of a long path, the end."""
+    line = console.plain(name).replace("\n", " ")
+    return line if len(line) <= _NAME_CHARACTERS else f"…{line[1 - _NAME_CHARACTERS :]}"
 
 
 def _number(value: float | None, digits: int) -> str:

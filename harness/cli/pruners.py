@@ -32,7 +32,7 @@ def command(json_file: str | None) -> None:
     for column in ("pruner", "author", "model", "state"):
         table.add_column(column, overflow="fold")
     for row in rows:
-        texts = (row["pruner"], row["author"], row["model"] or "", row["status"] or "code, not yet run")
+        texts = (row["pruner"], row["author"], row["model"] or "", row["status"] or "code")
         if row["author"] == "human":
             texts = (row["pruner"], "human", "", row["status"] or "")
         table.add_row(*(Text(plain(text, 80)) for text in texts))

@@ -25,7 +25,7 @@ def command(
     PRUNER is a reference's name, a path to a .py file, or an archived candidate's id.
     """
     from harness import console
-    from harness.cli._output import check_writable, print_scores, write_json
+    from harness.cli._output import check_writable, print_scores, short, write_json
     from harness.errors import Fault
     from harness.pruners import find
     from harness.records import Sparsity
@@ -40,15 +40,15 @@ def command(
     with console.progress(f"{len(found)} pruners on {target}", len(found) * len(wanted)) as bar:
         for sparsity in wanted:
             for pruner in found:
-                console.notice(f"{console.plain(pruner.name, 80)} at {sparsity.label} on {target}")
+                console.notice(f"{short(pruner.name)} at {sparsity.label} on {target}")
                 try:
                     scores.append(bench.score(pruner, sparsity))
                 except Fault as fault:
                     faults.append(fault)
                     scores.append(bench.faulted(pruner, sparsity, fault.status, str(fault)))
                 bar.advance()
-    write_json(json_file, [score.to_json() for score in scores])
     if json_file != "-":
         print_scores(scores, bench.measurement)
+    write_json(json_file, [score.to_json() for score in scores])
     if faults:
         raise faults[-1]

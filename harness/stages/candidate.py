@@ -17,7 +17,7 @@ from harness.status import Status
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-_ANSWER_CHARACTERS = 1 << 20
+_ANSWER_CHARACTERS = 1 << 17
 _BLOCKS = 100
 """Of an answer with more blocks, the last ones count."""
 _PYTHON = {"python", "python3", "py", "py3", "ipython", "ipython3"}
@@ -25,13 +25,13 @@ _INDENTED = "(indented)"
 _WRAPPERS = {"", "markdown", "md", "text", "txt", _INDENTED}
 """Languages of blocks that models put around a whole answer, with its code blocks inside."""
 _DEF_PRUNE = re.compile(r"^(?:async\s+)?def\s+prune\b", re.MULTILINE)
-_LOOKS_PYTHON = re.compile(r"^\s*(?:def|class|import|from|async\s+def|@\w|for|while|if|with)\b", re.MULTILINE)
+_LOOKS_PYTHON = re.compile(r"^[ \t]*(?:def|class|import|from|async\s+def|@\w|for|while|if|with)\b", re.MULTILINE)
 _FIRST_LINE = re.compile(r"(?:import\s+\w|from\s+[\w.]+\s+import\b|(?:async\s+)?def\s+\w+\s*\(|class\s+\w+\s*[:(]|@\w)")
 _CODE_LINE = re.compile(
     r"\s|$|[#@)\]}\"']|(?:import|from|def|class|async|if|elif|else|for|while|with|try|except|finally|return|del|raise"
-    r"|assert|pass|global)\b|\w[\w.\[\], ]*\s*(?::\s*[\w.\[\]]+\s*)?[-+*/|&]?=|[\w.]+\("
+    r"|assert|pass|global)\b|\w[\w.\[\]]*(?:, *[\w.\[\]]+)*,?\s*(?::\s*[\w.\[\]]+\s*)?[-+*/|&]?=|[\w.]+\("
 )
-_FENCE_OPENING = re.compile(r"^\s*(?:`{3,}|~{3,})", re.MULTILINE)
+_FENCE_OPENING = re.compile(r"^[ \t]*(?:`{3,}|~{3,})", re.MULTILINE)
 _FENCE_LINE = re.compile(r" {0,3}(?:`{3,}|~{3,})\s*$")
 _REFUSAL = re.compile(
     r"\W*(?:i'm sorry|i am sorry|sorry|i apologi[sz]e|unfortunately|i can'?t|i cannot|i'm unable|i am unable"

@@ -49,6 +49,6 @@ def own_idea(title: str, description: str) -> Idea:
 def _known(text: str) -> Idea | None:
     wanted = key(text)
     for idea in ideas():
-        if wanted in {key(idea.title), key(idea.slug)} or (wanted.isdecimal() and int(wanted) == idea.number):
+        if wanted in {key(idea.title), key(idea.slug)} or wanted.lstrip("0") == str(idea.number):
             return idea
     return None

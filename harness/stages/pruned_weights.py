@@ -69,6 +69,8 @@ class PrunedWeights:
             return _verdict(Status.PATTERN_VIOLATED, violated, achieved, changed)
         if sparsity.n is None and not uniform:
             missed = None if zeros >= needed else f"{zeros} weights of {total} are zero, but {needed} must be"
+        if missed and uniform and zeros >= needed:
+            missed += "; a file that spreads its budget unevenly says UNIFORM = False"
         if missed and sparsity.n is None:
             return _verdict(Status.SPARSITY_MISSED, missed, achieved, changed)
         return Verdict(Status.OK, None, achieved, changed)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
@@ -40,6 +41,7 @@ _REPORTED_KINDS = {
 _RESOURCE_SIGNALS = {24: "CPU time", 25: "file size"}
 _SIGNAL_NAMES = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
 _GIB = 1 << 30
+_LEFTOVER_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,11 @@ def sandbox_run(job: Job, sandbox: Sandbox, limits: Limits) -> Iterator[SandboxR
     runs = cache_folder() / "runs"
     try:
         runs.mkdir(exist_ok=True)
+        _remove_leftovers(runs)
         folder = Path(tempfile.mkdtemp(dir=runs))
         try:
             mounts = _inputs(job, limits, folder)
-            descriptors = {name: _made(folder / name) for name in ("weights", "report.json", "log")}
+            descriptors = {name: _made(folder / name) for name in ("weights", "report.json")}
             try:
                 os.posix_fallocate(descriptors["weights"], 0, layout.total_bytes)
                 mounts += [Mount(folder / name, f"/out/{name}", writable=True) for name in descriptors]
@@ -125,6 +128,16 @@ def _inputs(job: Job, limits: Limits, folder: Path) -> list[Mount]:
     return mounts
 
 
+def _remove_leftovers(runs: Path) -> None:
+    """Remove what a harness that was killed left here a day ago or earlier."""
+    for folder in runs.iterdir():
+        try:
+            if time.time() - folder.stat().st_mtime > _LEFTOVER_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+        except FileNotFoundError:  # another process was quicker
+            continue
+
+
 def _made(path: Path) -> int:
     """An empty file that the sandbox's user may write, behind a descriptor that the host keeps."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -136,12 +149,13 @@ def _judged(execution: Execution, limits: Limits, layout: Layout, output: int, r
     report = _report(report_file)
     status, failure = _status(execution, limits, _complete(output, layout), report)
     seconds = report.get("prune_seconds")
-    claimed = isinstance(seconds, int | float) and 0 <= seconds <= execution.wall_seconds
+    if type(seconds) is not float or not 0 <= seconds <= execution.wall_seconds:
+        seconds = None
     return SandboxRun(
         status=status,
         failure=failure,
         execution=execution,
-        prune_seconds=float(seconds) if claimed and status is None else None,  # type: ignore[arg-type]
+        prune_seconds=seconds if status is None else None,
         uniform=report.get("uniform") is not False,
         output=output,
     )
@@ -181,7 +195,7 @@ def _reported(kind: Status, report: dict[str, Any]) -> Failure:
         stage=kind.stage,
         type=_words(report.get("type"), 200) or kind.value,
         message=_words(report.get("message"), 2000) or "",
-        line=line if isinstance(line, int) and 0 < line < 1 << 31 else None,
+        line=line if type(line) is int and 0 < line < 1 << 31 else None,
         traceback=_words(report.get("traceback"), 8000),
     )
 
