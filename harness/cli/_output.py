@@ -15,7 +15,8 @@ from harness import console
 from harness.errors import StorageFault, UsageError
 from harness.records import Measurement, Score
 
-_NAME_CHARACTERS = 48
+_NAME_CHARACTERS = 31
+_WIDE_COLUMNS = 100
 
 
 def check_writable(json_file: str | None) -> None:
@@ -68,15 +69,13 @@ def print_scores(scores: Sequence[Score], measurement: Measurement) -> None:
     table.add_column("sparsity", justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
     table.add_column("perplexity", justify="right", no_wrap=True)
-    table.add_column("95% interval", justify="right", no_wrap=True)
+    if wide := out.width >= _WIDE_COLUMNS:
+        table.add_column("95% interval", justify="right", no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)
     for score in scores:
-        numbers = ("", "", _number(score.sandbox_seconds, 1))
-        if score.perplexity is not None:
-            span = (
-                "" if score.perplexity_low is None else f"{score.perplexity_low:,.2f} to {score.perplexity_high:,.2f}"
-            )
-            numbers = (f"{score.perplexity:,.3f}", span, numbers[2])
+        low, high = _number(score.perplexity_low, 2), _number(score.perplexity_high, 2)
+        interval = [f"{low} to {high}" if low else ""] if wide else []
+        numbers = [_number(score.perplexity, 3), *interval, _number(score.sandbox_seconds, 1)]
         style = {"OK": "green", "NA": "dim"}.get(score.status, "red")
         table.add_row(Text(short(score.pruner)), score.sparsity, Text(score.status, style), *numbers)
     out.print(table)
