@@ -22,7 +22,8 @@ from harness.errors import InputFault, StorageFault, UsageError
 from harness.resources import bundled, cache_folder, is_file, is_folder
 from harness.targets import NAMED, SMOLLM2, TESTBEDS, Target, smollm2_gguf
 from sandbox.checkpoint import Checkpoint
-from sandbox.streaming import UnsupportedModel, check_supported, find_blocks
+from sandbox.streaming import UnsupportedModel, find_blocks
+from sandbox.structure import layer_specs
 
 _SEQLEN = 2048
 _CALIBRATION_SAMPLES = 128
@@ -75,8 +76,8 @@ def local(name: str, source: Path) -> Target:
     if not any(source.glob("*.safetensors")):
         raise InputFault(f"{source} has no *.safetensors: save the model again with safe_serialization=True")
     with _readable(name):
+        layer_specs(Checkpoint(source))  # refuses what is not supported before anything is converted
         skeleton = Checkpoint(source).skeleton()
-        check_supported(skeleton)
         _check_depth(Checkpoint(source), skeleton)
         try:
             Checkpoint(source).load(skeleton)

@@ -66,7 +66,7 @@ class Target:
     @cached_property
     def layers(self) -> list[LayerSpec]:
         """The prunable layers in forward order."""
-        from sandbox.streaming import layer_specs  # noqa: PLC0415
+        from sandbox.structure import layer_specs  # noqa: PLC0415
 
         return layer_specs(self.checkpoint)
 

@@ -12,6 +12,8 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from sandbox.layout import LayerSpec, oriented
+
 
 class Checkpoint:
     """Tensors of a model folder, read one at a time and handed out as float32.
@@ -35,6 +37,16 @@ class Checkpoint:
         tensor: torch.Tensor = self._handles[name].get_tensor(name)
         return tensor.float() if tensor.is_floating_point() else tensor
 
+    def weight(self, layer: LayerSpec) -> torch.Tensor:
+        """A prunable layer's weights, [out, in], float32. Of an expert only its own part of the parameter is read.
+
+        Never write into it: it may be the file's own memory.
+        """
+        if layer.expert is None:
+            return oriented(self.tensor(layer.parameter), layer)
+        stored: torch.Tensor = self._handles[layer.parameter].get_slice(layer.parameter)[layer.expert]
+        return oriented(stored.float(), layer)
+
     @cached_property
     def config(self) -> Any:
         """The architecture, as transformers reads it."""
@@ -50,7 +62,10 @@ class Checkpoint:
 
         with _parameters_on_meta():
             model: nn.Module = AutoModelForCausalLM.from_config(
-                self.config, dtype=torch.float32, trust_remote_code=False
+                self.config,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                experts_implementation="eager",  # one product for each expert, so that its inputs can be seen
             )
         for name, buffer in model.named_buffers():
             if name in self:
@@ -82,11 +97,16 @@ class Checkpoint:
 
 @contextmanager
 def _parameters_on_meta() -> Iterator[None]:
-    """While active, a new module's parameters take no memory; its buffers, never stored, are computed as usual."""
+    """While active, a new module's parameters take no memory; its buffers, never stored, are computed as usual.
+
+    A parameter that is on the meta device already is another module's: the two go on sharing it.
+    """
     register = nn.Module.register_parameter
 
     def register_on_meta(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
-        register(module, name, param if param is None else nn.Parameter(param.to("meta"), requires_grad=False))
+        if param is not None and not param.is_meta:
+            param = nn.Parameter(param.to("meta"), requires_grad=False)
+        register(module, name, param)
 
     nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign, assignment]
     try:

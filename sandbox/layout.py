@@ -12,7 +12,7 @@ shapes. Values of unchanged layers are never written, so the file is sparse on d
 from __future__ import annotations
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -34,6 +34,13 @@ class LayerSpec:
     transposed: bool = False
     """Stored [in, out], as Conv1D does."""
     bias: bool = False
+    expert: int | None = None
+    """Its index in the first dimension of a parameter that holds many matrices; None where it is a parameter alone."""
+
+    @property
+    def parameter(self) -> str:
+        """Full name of the parameter in which the weights are stored."""
+        return f"{self.name}.weight" if self.expert is None else self.name.rpartition(".")[0]
 
     @property
     def size(self) -> int:
@@ -44,6 +51,32 @@ class LayerSpec:
     def shape(self) -> tuple[int, int]:
         """[out_features, in_features]."""
         return self.out_features, self.in_features
+
+
+def oriented(weight: torch.Tensor, layer: LayerSpec) -> torch.Tensor:
+    """Between [out, in] and the order in which the module stores it; the same both ways."""
+    return weight.t() if layer.transposed and weight.dim() == 2 else weight
+
+
+def block_parameters(
+    layers: Sequence[LayerSpec], block: int, weight: Callable[[int], torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The prunable parameters of a block as its modules store them; the experts of one parameter are stacked again.
+
+    Args:
+        layers: those of the whole model.
+        block: index of the block.
+        weight: gives a layer's weights, [out_features, in_features], for its index in `layers`.
+    """
+    members: dict[str, list[int]] = {}
+    for index, layer in enumerate(layers):
+        if layer.block == block:
+            members.setdefault(layer.parameter, []).append(index)
+    parameters = {}
+    for name, indices in members.items():
+        stored = [oriented(weight(index), layers[index]) for index in indices]
+        parameters[name] = stored[0] if layers[indices[0]].expert is None else torch.stack(stored)
+    return parameters
 
 
 class Layout:

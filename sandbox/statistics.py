@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -9,11 +10,14 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from sandbox.checkpoint import Checkpoint
-from sandbox.layout import LayerSpec
+from sandbox.layout import LayerSpec, oriented
+from sandbox.products import Product
 from sandbox.streaming import StreamedModel
 from sandbox.weights import Weights
 
 Kind = Literal["norm", "hessian", "inputs"]
+_Use = tuple[str, int]
+"""A layer's name, and how often it had run before in the same pass."""
 
 
 class InputStatistics:
@@ -21,7 +25,8 @@ class InputStatistics:
 
     Block b sees its inputs through the blocks before it as they were last written (`sequential`), or through the
     dense ones (`dense`). Within a block, every layer's statistics are taken in one pass at the weights as last
-    written, that is before this block was touched: as the Wanda and SparseGPT papers' code does.
+    written, that is before this block was touched: as the Wanda and SparseGPT papers' code does. What enters an expert
+    are the tokens that were sent to it, which may be none. What enters a layer that runs twice are both inputs.
     """
 
     def __init__(self, checkpoint: Checkpoint, weights: Weights, calibration: torch.Tensor, mode: str) -> None:
@@ -39,7 +44,10 @@ class InputStatistics:
             self._enter(layer.block)
             if kind not in self._results:
                 self._results[kind] = self._collect(layer.block, kind)
-        return self._results[kind][layer.name]
+        result = self._results[kind].get(layer.name)
+        if result is None:  # an expert to which no token was sent
+            result = torch.zeros(_shape(layer, kind))
+        return result
 
     def _enter(self, block: int) -> None:
         """Bring the hidden states to a block's entrance."""
@@ -55,45 +63,67 @@ class InputStatistics:
         self._block = block
 
     def _collect(self, block: int, kind: Kind) -> dict[str, torch.Tensor]:
-        """One pass through a block; layers that are given the same tensor share one result."""
+        """One pass through a block; what is given to several layers is summed once."""
         assert self._hidden is not None
-        leaders: dict[str, str] = {}
-        sums: dict[str, list[torch.Tensor]] = {}
-        last: list[tuple[str, torch.Tensor]] = []
+        names = {layer.name for layer in self._weights.layers if layer.block == block}
+        parts: dict[str, dict[_Use, None]] = {}
+        sums: dict[_Use, list[torch.Tensor]] = {}
+        uses: Counter[str] = Counter()
+        last: list[tuple[_Use, torch.Tensor, int]] = []
 
-        def watch(name: str, given: torch.Tensor) -> None:
-            if last and last[0][1] is given:
-                leaders[name] = last[0][0]
+        def watch(product: Product) -> None:
+            name, given = product.layer, product.inputs
+            if name not in names:
                 return
-            last[:] = [(name, given)]
-            leaders[name] = name
+            if last and _is_same(given, *last[0][1:]):
+                parts.setdefault(name, {})[last[0][0]] = None
+                return
+            use = (name, uses[name])
+            uses[name] += 1
+            last[:] = [(use, given, given._version)]
+            parts.setdefault(name, {})[use] = None
             tokens = given.reshape(-1, given.shape[-1])
             if kind == "inputs":
-                sums.setdefault(name, []).append(tokens.clone())
+                sums.setdefault(use, []).append(tokens.clone())
             elif kind == "norm":
-                _add(sums, name, tokens.square().sum(dim=0))
-            elif name in sums:
-                sums[name][0].addmm_(tokens.t(), tokens)
+                _add(sums, use, tokens.square().sum(dim=0))
+            elif use in sums:
+                sums[use][0].addmm_(tokens.t(), tokens)
             else:
-                sums[name] = [tokens.t() @ tokens]
+                sums[use] = [tokens.t() @ tokens]
 
         weights = None if self._dense else self._weights.parameters(block)
         for _ in self._model.run_block(block, self._hidden, weights, watch):
             last.clear()
-        results = {name: self._finished(kind, parts) for name, parts in sums.items()}
-        return {name: results[leader] for name, leader in leaders.items()}
+            uses.clear()
+        results = {tuple(own): self._finished(kind, [sums[use] for use in own]) for own in parts.values()}
+        return {name: results[tuple(own)] for name, own in parts.items()}
 
-    def _finished(self, kind: Kind, parts: list[torch.Tensor]) -> torch.Tensor:
+    def _finished(self, kind: Kind, parts: list[list[torch.Tensor]]) -> torch.Tensor:
+        """From the sums, or the pieces, of each use of a layer."""
         if kind == "inputs":
-            return torch.cat(parts)
-        return parts[0].sqrt() if kind == "norm" else parts[0] / self._calibration.numel()
+            return torch.cat([piece for pieces in parts for piece in pieces])
+        total = torch.stack([summed for (summed,) in parts]).sum(dim=0) if len(parts) > 1 else parts[0][0]
+        return total.sqrt() if kind == "norm" else total / self._calibration.numel()
 
 
-def _add(sums: dict[str, list[torch.Tensor]], name: str, value: torch.Tensor) -> None:
-    if name in sums:
-        sums[name][0].add_(value)
+def _shape(layer: LayerSpec, kind: Kind) -> tuple[int, ...]:
+    rows = {"norm": (), "hessian": (layer.in_features,), "inputs": (0,)}
+    return *rows[kind], layer.in_features
+
+
+def _is_same(given: torch.Tensor, other: torch.Tensor, version: int) -> bool:
+    """Whether a layer is given what another was given, perhaps in another view, and not changed since."""
+    same_memory = given.data_ptr() == other.data_ptr() and given.is_contiguous() and other.is_contiguous()
+    same_shape = given.shape[-1] == other.shape[-1] and given.numel() == other.numel()
+    return given._version == version and (given is other or (same_memory and same_shape and given.numel() > 0))
+
+
+def _add(sums: dict[_Use, list[torch.Tensor]], use: _Use, value: torch.Tensor) -> None:
+    if use in sums:
+        sums[use][0].add_(value)
     else:
-        sums[name] = [value]
+        sums[use] = [value]
 
 
 def gradients(
@@ -104,7 +134,7 @@ def gradients(
     The loss of a sequence is the mean cross-entropy of its next-token predictions, in float32.
     """
     model = checkpoint.load(checkpoint.skeleton())
-    parameters = {layer.name: model.get_submodule(layer.name).get_parameter("weight") for layer in layers}
+    parameters = {layer.parameter: model.get_parameter(layer.parameter) for layer in layers}
     for parameter in parameters.values():
         parameter.requires_grad_(True)
     sums: dict[str, torch.Tensor] = {}
@@ -114,15 +144,15 @@ def gradients(
             cross_entropy(logits, sequence[0, 1:]).backward()
         if squared:
             for name, parameter in parameters.items():
-                assert parameter.grad is not None
-                square = parameter.grad.square_()
-                sums[name] = square if name not in sums else sums[name].add_(square)
-                parameter.grad = None
+                if parameter.grad is not None:  # an expert of its own may have got no token
+                    square = parameter.grad.square_()
+                    sums[name] = square if name not in sums else sums[name].add_(square)
+                    parameter.grad = None
     means = {}
     for layer in layers:
-        parameter = parameters[layer.name]
-        total = sums[layer.name] if squared else parameter.grad
-        if total is None:  # the loss does not depend on this layer
+        parameter = parameters[layer.parameter]
+        total = sums.get(layer.parameter) if squared else parameter.grad
+        if total is None:  # the loss does not depend on this parameter
             total = torch.zeros_like(parameter)
-        means[layer.name] = (total.t() if layer.transposed else total) / len(calibration)
+        means[layer.name] = oriented(total if layer.expert is None else total[layer.expert], layer) / len(calibration)
     return means

@@ -7,16 +7,15 @@ block by calling it with the arguments that the model itself had passed to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 from torch.func import functional_call
-from transformers.pytorch_utils import Conv1D
 
 from sandbox.checkpoint import Checkpoint
-from sandbox.layout import LayerSpec
+from sandbox.products import Product, Products
 
 BATCH_TOKENS = 512
 """Tokens that go through a block at once: enough for efficient matrix products, few enough for the cache."""
@@ -60,7 +59,7 @@ class StreamedModel:
         block: int,
         hidden: torch.Tensor,
         weights: Mapping[str, torch.Tensor] | None = None,
-        watch: Callable[[str, torch.Tensor], object] | None = None,
+        watch: Callable[[Product], object] | None = None,
     ) -> Iterator[torch.Tensor]:
         """Yield what leaves a block, batch by batch, for what enters it, [n, seqlen, hidden_size].
 
@@ -68,7 +67,8 @@ class StreamedModel:
             block: its index.
             hidden: what `embed` gave, or the concatenated outputs of the block before.
             weights: full parameter names to tensors as stored, instead of the checkpoint's.
-            watch: called with a linear layer's full name and its input in the order in which they run.
+            watch: called before each linear product with one of the block's parameters, in the order in which they run;
+                for an expert only where a token of the batch goes to it.
         """
         module, prefix = self._blocks[block], f"{self._prefix}.{block}."
         parameters = {
@@ -77,19 +77,13 @@ class StreamedModel:
             else self.checkpoint.tensor(prefix + name)
             for name, _ in module.named_parameters()
         }
-        hooks = []
-        if watch is not None:
-            for name, layer in linear_layers(module):
-                hook = _watching(prefix + name, watch)
-                hooks.append(layer.register_forward_pre_hook(hook))
-        try:
-            for batch in self.batches(hidden):
-                args, kwargs = self._calls[batch.shape[:2]][block]
+        full_names = {prefix + name: tensor for name, tensor in parameters.items()}
+        watching = nullcontext() if watch is None else Products(full_names, watch)
+        for batch in self.batches(hidden):
+            args, kwargs = self._calls[batch.shape[:2]][block]
+            with watching:
                 output = functional_call(module, parameters, (batch, *args), kwargs)
-                yield output[0] if isinstance(output, tuple) else output
-        finally:
-            for handle in hooks:
-                handle.remove()
+            yield output[0] if isinstance(output, tuple) else output
 
     def logits(self, ids: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         """[n, seqlen, vocabulary] from what left the last block."""
@@ -160,55 +154,3 @@ def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
     if not lists:
         raise UnsupportedModel(f"{type(model).__name__} has no list of decoder blocks")
     return max(lists, key=lambda entry: sum(parameter.numel() for parameter in entry[1].parameters()))
-
-
-def linear_layers(block: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The linear layers of a block with their names in it."""
-    return [(name, module) for name, module in block.named_modules() if isinstance(module, (nn.Linear, Conv1D))]
-
-
-def check_supported(model: nn.Module) -> None:
-    """See that every matrix in the blocks is the weight of a linear layer.
-
-    Raises:
-        UnsupportedModel: there are no blocks, or one holds a matrix of no linear layer (expert tensors, for one).
-    """
-    prefix, blocks = find_blocks(model)
-    for index, block in enumerate(blocks):
-        found = {name for name, _ in linear_layers(block)}
-        for name, parameter in block.named_parameters():
-            if parameter.dim() > 1 and name.removesuffix(".weight") not in found:
-                shape = list(parameter.shape)
-                raise UnsupportedModel(f"{prefix}.{index}.{name}, of shape {shape}, is in no linear layer")
-
-
-def layer_specs(checkpoint: Checkpoint) -> list[LayerSpec]:
-    """The prunable layers of a model in forward order.
-
-    Raises:
-        UnsupportedModel: as `check_supported`.
-    """
-    streamed = StreamedModel(checkpoint)
-    check_supported(streamed._model)
-    specs = []
-    hidden = streamed.embed(torch.zeros(1, 2, dtype=torch.long))
-    for index, block in enumerate(streamed._blocks):
-        prefix = f"{streamed._prefix}.{index}."
-        found = {prefix + name: module for name, module in linear_layers(block)}
-        order: dict[str, torch.Tensor] = {}
-        with torch.no_grad():
-            hidden = torch.cat(list(streamed.run_block(index, hidden, watch=order.setdefault)))
-        for name in order:
-            module = found[name]
-            transposed = isinstance(module, Conv1D)
-            shape = tuple(module.weight.shape)  # type: ignore[arg-type]
-            out_features, in_features = shape[::-1] if transposed else shape
-            specs.append(LayerSpec(name, index, out_features, in_features, transposed, module.bias is not None))
-    return specs
-
-
-def _watching(name: str, watch: Callable[[str, torch.Tensor], object]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    def hook(_module: nn.Module, args: tuple[Any, ...]) -> None:
-        watch(name, args[0])
-
-    return hook

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sandbox.checkpoint import Checkpoint
-from sandbox.layout import LayerSpec, OutputFile
+from sandbox.layout import LayerSpec, OutputFile, block_parameters, oriented
 
 
 class BadWeight(ValueError):
@@ -31,16 +31,19 @@ class Weights:
         self._output = output
         self._lock = threading.RLock()
         self._live: dict[int, torch.Tensor] = {}
+        self._twins: dict[int, torch.Tensor] = {}
         self._model: nn.Module | None = None
 
     def live(self, index: int) -> torch.Tensor:
         """The tensor that the pruner may change."""
         if self._model is not None:
+            with self._lock:
+                self._align(index)
             weight = self._module_weight(index)
-            return _oriented(weight.detach() if weight.requires_grad else weight, self.layers[index])
+            return oriented(weight.detach() if weight.requires_grad else weight, self.layers[index])
         with self._lock:
             if index not in self._live:
-                self._live[index] = self.written(index).clone()
+                self._live[index] = self.written(index).clone(memory_format=torch.contiguous_format)
             return self._live[index]
 
     def assign(self, index: int, weight: torch.Tensor) -> None:
@@ -49,18 +52,21 @@ class Weights:
         Raises:
             BadWeight: `weight` is no real tensor of the layer's shape.
         """
-        checked = _checked(weight, self.layers[index])
-        if self._model is not None:
-            self._module_weight(index).data = _oriented(checked, self.layers[index]).clone()
+        layer = self.layers[index]
+        checked = _checked(weight, layer)
+        if self._model is not None and layer.expert is not None:
+            with self._lock:
+                self._twins.pop(index, None)
+                self._module_weight(index).data.copy_(oriented(checked, layer))
+        elif self._model is not None:
+            self._module_weight(index).data = oriented(checked, layer).clone()
         else:
             with self._lock:
                 self._live[index] = checked.clone()
 
     def written(self, index: int) -> torch.Tensor:
         """A weight as last written, dense at first. Never write into it."""
-        layer = self.layers[index]
-        dense = _oriented(self._checkpoint.tensor(f"{layer.name}.weight"), layer)
-        return self._output.read(index, dense)
+        return self._output.read(index, self._checkpoint.weight(self.layers[index]))
 
     def write(self, except_block: int | None = None) -> None:
         """Put every live weight, but for those of one block, into the output file.
@@ -72,8 +78,7 @@ class Weights:
             live = range(len(self.layers)) if self._model is not None else sorted(self._live)
             for index in [index for index in live if self.layers[index].block != except_block]:
                 layer = self.layers[index]
-                dense = _oriented(self._checkpoint.tensor(f"{layer.name}.weight"), layer)
-                self._output.write(index, _checked(self.live(index), layer), dense)
+                self._output.write(index, _checked(self.live(index), layer), self._checkpoint.weight(layer))
                 if index in self._live and not _is_held(self._live, index):
                     del self._live[index]
 
@@ -86,38 +91,68 @@ class Weights:
         self.write()
         for index, layer in enumerate(self.layers):
             if not self._output.has(index):
-                dense = _oriented(self._checkpoint.tensor(f"{layer.name}.weight"), layer)
+                dense = self._checkpoint.weight(layer)
                 self._output.write(index, dense, dense)
 
     def parameters(self, block: int) -> Mapping[str, torch.Tensor]:
         """The written weights of a block under their parameters' names, oriented as the module stores them."""
-        return {
-            f"{layer.name}.weight": _oriented(self.written(index), layer)
-            for index, layer in enumerate(self.layers)
-            if layer.block == block
-        }
+        return block_parameters(self.layers, block, self.written)
 
     def model(self) -> nn.Module:
         """The whole model with the weights as they now are; from now on its modules hold the live weights."""
         if self._model is None:
             self.write()
             model = self._checkpoint.load(self._checkpoint.skeleton())
-            for index, layer in enumerate(self.layers):
-                weight = self._live.pop(index, None)  # what the pruner holds of it is the module's from now on
-                if weight is None:
-                    weight = self.written(index).clone()
-                stored = _oriented(_checked(weight, layer), layer)
-                model.get_submodule(layer.name).weight = nn.Parameter(stored, requires_grad=False)
+            for block in sorted({layer.block for layer in self.layers}):
+                for name, stored in block_parameters(self.layers, block, self._current).items():
+                    model.get_parameter(name).data = stored  # memory that the pruner holds is the model's from now on
+            self._twins = {index: held for index, held in self._live.items() if self.layers[index].expert is not None}
+            self._live = {}
             self._model = model
+        for index in self._twins:
+            self._align(index)
         return self._model
 
+    def _current(self, index: int) -> torch.Tensor:
+        """A weight as it is, live or written, in memory of its own."""
+        if index in self._live:
+            return _checked(self._live[index], self.layers[index])
+        return self.written(index).clone()
+
+    def _align(self, index: int) -> None:
+        """Make a tensor that the pruner took of an expert before the model was loaded behave as if it were the model's.
+
+        The memory of all experts of a parameter is one piece, and the model's. Whichever of the two was changed since
+        the weights were last written is copied into the other.
+        """
+        twin = self._twins.get(index)
+        if twin is None:
+            return
+        layer = self.layers[index]
+        mine = oriented(self._module_weight(index).detach(), layer)
+        checked_twin, checked_mine = _checked(twin, layer), _checked(mine, layer)
+        if not torch.equal(checked_twin, self.written(index)):
+            mine.copy_(checked_twin)
+            self._output.write(index, checked_twin, self._checkpoint.weight(layer))
+        elif not torch.equal(checked_twin, checked_mine):
+            twin.copy_(checked_mine)
+            self._output.write(index, checked_mine, self._checkpoint.weight(layer))
+
     def _module_weight(self, index: int) -> torch.Tensor:
+        """The model's tensor of a layer as stored; of an expert a view of its part."""
         assert self._model is not None
+        layer = self.layers[index]
+        owner, _, leaf = layer.parameter.rpartition(".")
         try:
-            weight: object = self._model.get_submodule(self.layers[index].name).weight
+            weight: object = getattr(self._model.get_submodule(owner), leaf)
         except AttributeError as missing:
-            raise BadWeight(f"the model has no {self.layers[index].name}.weight any more") from missing
-        return _tensor(weight, self.layers[index])
+            raise BadWeight(f"the model has no {layer.parameter} any more") from missing
+        tensor = _tensor(weight, layer)
+        if layer.expert is None:
+            return tensor
+        if tensor.dim() != 3 or len(tensor) <= layer.expert:
+            raise BadWeight(f"{layer.parameter} has shape {list(tensor.shape)}: {layer.name} is not in it any more")
+        return tensor[layer.expert]
 
 
 def _is_held(live: dict[int, torch.Tensor], index: int) -> bool:
@@ -133,11 +168,6 @@ def _storage_uses(tensor: torch.Tensor) -> int:
 
 
 _USES_OF_ONE = _storage_uses(torch.zeros(1))
-
-
-def _oriented(weight: torch.Tensor, layer: LayerSpec) -> torch.Tensor:
-    """Between [out, in] and the order in which the module stores it; the same both ways."""
-    return weight.t() if layer.transposed and weight.dim() == 2 else weight
 
 
 def _tensor(weight: object, layer: LayerSpec) -> torch.Tensor:

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedConfig
 from sandbox.checkpoint import Checkpoint
 from sandbox.interface import NotApplicable
 from sandbox.layout import Layout, OutputFile
-from sandbox.streaming import layer_specs
+from sandbox.structure import layer_specs
 from sandbox.task import PruningTask, Sparsity
 from sandbox.weights import BadWeight
 

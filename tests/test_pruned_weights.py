@@ -15,7 +15,7 @@ from harness.records import Sparsity
 from harness.stages.pruned_weights import PrunedWeights, Verdict
 from sandbox.checkpoint import Checkpoint
 from sandbox.layout import LayerSpec, Layout, OutputFile
-from sandbox.streaming import layer_specs
+from sandbox.structure import layer_specs
 
 Edit = Callable[[int, torch.Tensor], torch.Tensor]
 

@@ -14,7 +14,7 @@ from harness import console
 from harness.records import Failure, Sparsity
 from harness.status import Status
 from sandbox.checkpoint import Checkpoint
-from sandbox.layout import LayerSpec, Layout
+from sandbox.layout import LayerSpec, Layout, block_parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +82,11 @@ class PrunedWeights:
         if self._changed(index):
             values = np.frombuffer(self._read(self._layout.values(index)), dtype="<f4").copy()
             return torch.where(kept, torch.from_numpy(values).reshape(layer.shape), 0)
-        dense = self._checkpoint.tensor(f"{layer.name}.weight")
-        return torch.where(kept, dense.t() if layer.transposed else dense, 0)
+        return torch.where(kept, self._checkpoint.weight(layer), 0)
 
     def parameters(self, block: int) -> Mapping[str, torch.Tensor]:
         """The weights of a block under their parameters' names, as the model stores them."""
-        return {
-            f"{layer.name}.weight": self.weight(index).t() if layer.transposed else self.weight(index)
-            for index, layer in enumerate(self._layout.layers)
-            if layer.block == block
-        }
+        return block_parameters(self._layout.layers, block, self.weight)
 
     def _structure(self) -> str | None:
         """What is wrong with the file as a file, or None."""

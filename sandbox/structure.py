@@ -1,0 +1,201 @@
+"""What a decoder is made of, found from how it runs: the prunable matrices in its blocks, and what is left.
+
+A block is run once on two tokens with weights that are all zero, and each linear product is watched. Prunable are the
+weights of linear layers, and the matrices of parameters of three dimensions (experts) that were seen as weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+from transformers.pytorch_utils import Conv1D
+
+from sandbox.checkpoint import Checkpoint
+from sandbox.layout import LayerSpec
+from sandbox.products import OPERANDS, Products
+from sandbox.streaming import StreamedModel, UnsupportedModel, find_blocks
+
+_CHOOSING = ("topk", "argmax", "sort", "argsort", "max")
+"""Functions by which a router chooses experts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Parameters that are not pruned: a matrix under its module's name, `*` for the block's index, or all of a kind."""
+
+    name: str
+    parameters: int
+
+
+def layer_specs(checkpoint: Checkpoint) -> list[LayerSpec]:
+    """The prunable layers of a model in forward order, from its config alone: no weight is read.
+
+    The experts of a block come one after the other, each with its matrices in forward order.
+
+    Raises:
+        UnsupportedModel: there are no blocks, or one holds a matrix that is neither prunable nor a router, or a parameter
+            that is used outside of the block too.
+    """
+    if getattr(checkpoint.config, "is_encoder_decoder", False):
+        raise UnsupportedModel(f"{checkpoint.config.model_type} is an encoder-decoder model; only decoders are pruned")
+    model = checkpoint.skeleton()
+    prefix, blocks = find_blocks(model)
+    _check_shared(model, prefix)
+    _check_convolutions(blocks, prefix)
+    streamed = StreamedModel(_Blank(checkpoint, model))
+    hidden = streamed.embed(torch.zeros(1, 2, dtype=torch.long))
+    specs: list[LayerSpec] = []
+    known: dict[tuple[object, ...], list[LayerSpec]] = {}
+    for index, block in enumerate(blocks):
+        shapes = tuple((name, tuple(parameter.shape)) for name, parameter in block.named_parameters())
+        if shapes not in known:  # blocks of the same shapes are made alike
+            survey = _surveyed(streamed, block, f"{prefix}.{index}.", index, hidden)
+            known[shapes] = list(_block_specs(block, f"{prefix}.{index}.", index, survey))
+        for spec in known[shapes]:
+            inner = spec.name.removeprefix(f"{prefix}.{spec.block}.")
+            specs.append(replace(spec, name=f"{prefix}.{index}.{inner}", block=index))
+    return specs
+
+
+def not_pruned(checkpoint: Checkpoint, layers: list[LayerSpec]) -> list[Part]:
+    """Everything but the weights of `layers`, the largest first; a tied parameter counts once."""
+    model: Any = checkpoint.skeleton()
+    model.tie_weights()
+    prefix, _ = find_blocks(model)
+    prunable = {layer.parameter for layer in layers}
+    sizes: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        if name not in prunable:
+            leaf = name.rpartition(".")[2]
+            kind = {"bias": "biases", "weight": "norms"}.get(leaf, name)
+            label = re.sub(rf"^{re.escape(prefix)}\.\d+\.", f"{prefix}.*.", name.removesuffix(".weight"))
+            label = kind if parameter.dim() < 2 and kind != name else label
+            sizes[label] = sizes.get(label, 0) + parameter.numel()
+    return sorted((Part(name, size) for name, size in sizes.items()), key=lambda part: -part.parameters)
+
+
+class _Blank(Checkpoint):
+    """An architecture whose parameters are all zero: they take no memory, as nothing is written to them."""
+
+    def __init__(self, checkpoint: Checkpoint, model: nn.Module) -> None:
+        self.folder = checkpoint.folder
+        self.config = checkpoint.config
+        self._shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._shapes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """Zeros."""
+        return torch.zeros(self._shapes[name])
+
+
+class _Survey(Products):
+    """Which parameters of a block are the weights of linear products, and which of them choose between experts."""
+
+    def __init__(self, parameters: Mapping[str, torch.Tensor]) -> None:
+        super().__init__(parameters, lambda product: self.transposed.setdefault(product.parameter, product.transposed))
+        self.transposed: dict[str, bool] = {}
+        self.choosing: set[str] = set()
+        self._made: list[tuple[torch.Tensor, str]] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Follow what a product gives up to the next product: experts are chosen by what comes from a router."""
+        result = super().__torch_function__(func, types, args, kwargs)
+        if func in OPERANDS:
+            origins = {product.parameter for product in self.products(func, args)}
+        else:
+            given = {id(tensor) for tensor in _tensors((*args, *(kwargs or {}).values()))}
+            origins = {origin for tensor, origin in self._made if id(tensor) in given}
+        if getattr(func, "__name__", "") in _CHOOSING:
+            self.choosing |= origins
+        self._made += [(tensor, origin) for tensor in _tensors(result) for origin in origins]
+        return result
+
+
+def _tensors(value: object) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    return [tensor for item in value for tensor in _tensors(item)] if isinstance(value, tuple | list) else []
+
+
+def _surveyed(streamed: StreamedModel, block: nn.Module, prefix: str, index: int, hidden: torch.Tensor) -> _Survey:
+    parameters = {prefix + name: torch.zeros(parameter.shape) for name, parameter in block.named_parameters()}
+    survey = _Survey(parameters)
+    with torch.no_grad(), survey:
+        list(streamed.run_block(index, hidden, parameters))
+    return survey
+
+
+def _block_specs(block: nn.Module, prefix: str, index: int, survey: _Survey) -> list[LayerSpec]:
+    linear = {f"{name}.weight": module for name, module in block.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    parameters = dict(block.named_parameters())
+    order = {name.removeprefix(prefix): place for place, name in enumerate(survey.transposed)}
+    numbers_of_experts = {len(parameter) for parameter in parameters.values() if parameter.dim() == 3}
+    numbers_of_experts |= {len(module) for module in block.modules() if isinstance(module, nn.ModuleList)}
+    specs: list[tuple[tuple[int, ...], LayerSpec]] = []
+    for name, parameter in parameters.items():
+        if parameter.dim() < 2:
+            continue
+        full, shape = prefix + name, list(parameter.shape)
+        transposed = survey.transposed.get(full, isinstance(linear.get(name), Conv1D))
+        if full in survey.choosing and shape[transposed] in numbers_of_experts:
+            continue  # a router
+        experts = range(shape[0]) if len(shape) == 3 and name in order else [None]
+        if name not in linear and experts == [None]:
+            raise UnsupportedModel(f"{full}, of shape {shape}, is in no linear layer")
+        place = _place(name, order)
+        if place is None:
+            continue  # a linear layer that does not run
+        out_features, in_features = shape[:-3:-1] if transposed else shape[-2:]
+        bias = name in linear and linear[name].bias is not None
+        for expert in experts:
+            layer = full.removesuffix(".weight") if expert is None else f"{full}.{expert}"
+            spec = LayerSpec(layer, index, out_features, in_features, transposed, bias, expert)
+            specs.append(((place[0], place[1] if expert is None else expert, place[2]), spec))
+    return [spec for _, spec in sorted(specs, key=lambda entry: entry[0])]
+
+
+def _place(name: str, order: Mapping[str, int]) -> tuple[int, int, int] | None:
+    """Where a parameter comes in forward order: that of its group, its index in the group, and its place there.
+
+    A group is a list of modules, of which some may have had no token, or the parameters of one module. None where
+    neither the parameter nor a like one in another module of its list was seen.
+    """
+    listed = re.match(r"(.*?)\.(\d+)\.(.*)", name)
+    if listed is None:
+        owner = name.rpartition(".")[0]
+        group = [place for seen, place in order.items() if seen.rpartition(".")[0] == owner]
+        return (min(group), 0, order[name]) if name in order else None
+    pattern = re.compile(rf"{re.escape(listed[1])}\.\d+\.(.*)")
+    seen = {order[other]: found[1] for other in order if (found := pattern.fullmatch(other))}
+    alike = [place for place, rest in seen.items() if rest == listed[3]]
+    return (min(seen), int(listed[2]), min(alike)) if alike else None
+
+
+def _check_shared(model: nn.Module, prefix: str) -> None:
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    for shared in names.values():
+        blocks = {re.match(rf"{re.escape(prefix)}\.\d+\.|", name)[0] for name in shared}  # type: ignore[index]
+        if len(blocks) > 1:
+            inner, other = sorted(shared, key=lambda name: not name.startswith(f"{prefix}."))[:2]
+            raise UnsupportedModel(f"{inner} is shared with {other}, outside of its block")
+
+
+def _check_convolutions(blocks: nn.ModuleList, prefix: str) -> None:
+    for name, module in blocks.named_modules(prefix=prefix):
+        if isinstance(module, _ConvNd):
+            raise UnsupportedModel(f"{name}.weight, of shape {list(module.weight.shape)}, is in no linear layer")
