@@ -65,6 +65,7 @@ class Bench:
             evaluation=self.evaluation.source,
             calibration=self.calibration.source,
             id=f"ppl{facts['seqlen']}x{facts['windows']}-{digest[:12]}",
+            not_pruned=self.target.not_pruned,
             **facts,  # type: ignore[arg-type]
         )
 

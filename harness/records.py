@@ -188,6 +188,8 @@ class Measurement:
     calibration_samples: int
     calibration_sha256: str
     id: str
+    not_pruned: str = ""
+    """What of the target stays dense, in words; empty in results of earlier versions."""
 
 
 @dataclass(frozen=True, slots=True)

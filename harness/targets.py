@@ -71,6 +71,17 @@ class Target:
         return layer_specs(self.checkpoint)
 
     @cached_property
+    def not_pruned(self) -> str:
+        """What stays dense, and how much of the model that is, as one line without its full stop."""
+        from sandbox.structure import not_pruned  # noqa: PLC0415
+
+        parts = not_pruned(self.checkpoint, self.layers)
+        kept = sum(part.parameters for part in parts)
+        names = ", ".join(f"{part.name} ({quantity(part.parameters)})" for part in parts)
+        total = kept + sum(layer.size for layer in self.layers)
+        return f"{quantity(kept)} of {quantity(total)} parameters: {names}"
+
+    @cached_property
     def weights_sha256(self) -> str:
         """Of the config and the weights' files."""
         return _sha256(*self.model_files)
@@ -82,6 +93,14 @@ class Target:
             return None
         names = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
         return _sha256(*(self.tokenizer_folder / name for name in names if (self.tokenizer_folder / name).is_file()))
+
+
+def quantity(number: int) -> str:
+    """A number of parameters with its first digits: 912, 35.1 k, 28.3 M, 7.2 G."""
+    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= factor:
+            return f"{number / factor:.1f} {unit}"
+    return str(number)
 
 
 def smollm2_gguf() -> Path:

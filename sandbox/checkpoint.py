@@ -79,13 +79,17 @@ class Checkpoint:
             KeyError: the checkpoint lacks a parameter.
             ValueError: one has another shape than the config says.
         """
+        shared: dict[int, list[str]] = {}
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            shared.setdefault(id(parameter), []).append(name)
         for name, expected in list(model.named_parameters()):
             if name in self and not (skip and name.startswith(skip)):
                 tensor = self.tensor(name)
                 if tensor.shape != expected.shape:
                     raise ValueError(f"{name} has shape {list(tensor.shape)}, the config says {list(expected.shape)}")
-                owner, _, leaf = name.rpartition(".")
-                setattr(model.get_submodule(owner), leaf, nn.Parameter(tensor, requires_grad=False))
+                loaded = nn.Parameter(tensor, requires_grad=False)
+                for owner, _, leaf in (other.rpartition(".") for other in shared[id(expected)]):
+                    setattr(model.get_submodule(owner), leaf, loaded)
         tie: Any = getattr(model, "tie_weights", None)
         if tie is not None:
             tie()

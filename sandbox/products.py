@@ -42,7 +42,7 @@ class Product:
 
 
 class Products(TorchFunctionMode):
-    """While active, calls `seen` before each product whose weight lies in one of `parameters`, in the order of the calls.
+    """While active, calls `seen` before each product whose weight lies in one of `parameters`.
 
     A weight is known by where it lies in memory, whatever name and whatever view the model's code has of it. A batched
     product with a parameter of three dimensions counts as one product for each of its matrices.
@@ -52,12 +52,12 @@ class Products(TorchFunctionMode):
         super().__init__()
         self._seen = seen
         self._matrices: dict[int, tuple[str, int | None, torch.Tensor]] = {}
-        self._stacks: dict[int, tuple[str, torch.Tensor]] = {}
+        self._stacks: dict[int, torch.Tensor] = {}
         for name, tensor in parameters.items():
             if tensor.dim() == 2:
                 self._matrices[tensor.data_ptr()] = (name, None, tensor)
             elif tensor.dim() == 3:
-                self._stacks[tensor.data_ptr()] = (name, tensor)
+                self._stacks[tensor.data_ptr()] = tensor
                 for expert, matrix in enumerate(tensor.unbind()):
                     self._matrices[matrix.data_ptr()] = (name, expert, matrix)
 
@@ -78,20 +78,20 @@ class Products(TorchFunctionMode):
         if not isinstance(inputs, torch.Tensor) or not isinstance(weight, torch.Tensor):
             return []
         if weight.dim() == inputs.dim() == 3 and weight.data_ptr() in self._stacks:
-            name, stack = self._stacks[weight.data_ptr()]
+            stack = self._stacks[weight.data_ptr()]
             if weight.shape[0] != stack.shape[0] or weight.stride(0) != stack.stride(0):
                 return []
-            found = [(name, expert, matrix) for expert, matrix in enumerate(stack)]
-            pairs = list(zip(found, inputs, weight, strict=True))
-        elif weight.dim() == 2 and weight.data_ptr() in self._matrices:
-            pairs = [(self._matrices[weight.data_ptr()], inputs, weight)]
+            operands = list(zip(inputs, weight, strict=True))
+        elif weight.dim() == 2:
+            operands = [(inputs, weight)]
         else:
             return []
         products = []
-        for (name, expert, matrix), given, used in pairs:
-            used_out_in = used if func is linear else used.t()
-            if _is_view(used_out_in, matrix) or _is_view(used_out_in.t(), matrix):
-                products.append(Product(name, expert, given, not _is_view(used_out_in, matrix)))
+        for given, used in operands:
+            name, expert, matrix = self._matrices.get(used.data_ptr(), ("", None, used[:0]))
+            out_in = used if func is linear else used.t()
+            if _is_view(out_in, matrix) or _is_view(out_in.t(), matrix):
+                products.append(Product(name, expert, given, transposed=not _is_view(out_in, matrix)))
         return products
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,8 +40,8 @@ def layer_specs(checkpoint: Checkpoint) -> list[LayerSpec]:
     The experts of a block come one after the other, each with its matrices in forward order.
 
     Raises:
-        UnsupportedModel: there are no blocks, or one holds a matrix that is neither prunable nor a router, or a parameter
-            that is used outside of the block too.
+        UnsupportedModel: the model is no decoder, or does not run block by block, or a block holds a matrix that is
+            neither prunable nor a router, or a parameter that is used outside of it too.
     """
     if getattr(checkpoint.config, "is_encoder_decoder", False):
         raise UnsupportedModel(f"{checkpoint.config.model_type} is an encoder-decoder model; only decoders are pruned")
@@ -48,18 +49,19 @@ def layer_specs(checkpoint: Checkpoint) -> list[LayerSpec]:
     prefix, blocks = find_blocks(model)
     _check_shared(model, prefix)
     _check_convolutions(blocks, prefix)
-    streamed = StreamedModel(_Blank(checkpoint, model))
-    hidden = streamed.embed(torch.zeros(1, 2, dtype=torch.long))
     specs: list[LayerSpec] = []
     known: dict[tuple[object, ...], list[LayerSpec]] = {}
-    for index, block in enumerate(blocks):
-        shapes = tuple((name, tuple(parameter.shape)) for name, parameter in block.named_parameters())
-        if shapes not in known:  # blocks of the same shapes are made alike
-            survey = _surveyed(streamed, block, f"{prefix}.{index}.", index, hidden)
-            known[shapes] = list(_block_specs(block, f"{prefix}.{index}.", index, survey))
-        for spec in known[shapes]:
-            inner = spec.name.removeprefix(f"{prefix}.{spec.block}.")
-            specs.append(replace(spec, name=f"{prefix}.{index}.{inner}", block=index))
+    with _running(model):
+        streamed = StreamedModel(_Blank(checkpoint, model))
+        hidden = streamed.embed(torch.zeros(1, 2, dtype=torch.long))
+        for index, block in enumerate(blocks):
+            shapes = tuple((name, tuple(parameter.shape)) for name, parameter in block.named_parameters())
+            if shapes not in known:  # blocks of the same shapes are made alike
+                survey = _surveyed(streamed, block, f"{prefix}.{index}.", index, hidden)
+                known[shapes] = _block_specs(block, f"{prefix}.{index}.", index, survey)
+            for spec in known[shapes]:
+                inner = spec.name.removeprefix(f"{prefix}.{spec.block}.")
+                specs.append(replace(spec, name=f"{prefix}.{index}.{inner}", block=index))
     return specs
 
 
@@ -78,6 +80,16 @@ def not_pruned(checkpoint: Checkpoint, layers: list[LayerSpec]) -> list[Part]:
             label = kind if parameter.dim() < 2 and kind != name else label
             sizes[label] = sizes.get(label, 0) + parameter.numel()
     return sorted((Part(name, size) for name, size in sizes.items()), key=lambda part: -part.parameters)
+
+
+@contextmanager
+def _running(model: nn.Module) -> Iterator[None]:
+    """The model's own code may raise what it likes on a call that it was not written for."""
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UnsupportedModel(f"{type(model).__name__} does not run block by block: {first}") from error
 
 
 class _Blank(Checkpoint):
@@ -139,16 +151,18 @@ def _surveyed(streamed: StreamedModel, block: nn.Module, prefix: str, index: int
 
 
 def _block_specs(block: nn.Module, prefix: str, index: int, survey: _Survey) -> list[LayerSpec]:
-    linear = {f"{name}.weight": module for name, module in block.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    linear = {
+        f"{name}.weight": module for name, module in block.named_modules() if isinstance(module, nn.Linear | Conv1D)
+    }
     parameters = dict(block.named_parameters())
     order = {name.removeprefix(prefix): place for place, name in enumerate(survey.transposed)}
     numbers_of_experts = {len(parameter) for parameter in parameters.values() if parameter.dim() == 3}
     numbers_of_experts |= {len(module) for module in block.modules() if isinstance(module, nn.ModuleList)}
     specs: list[tuple[tuple[int, ...], LayerSpec]] = []
     for name, parameter in parameters.items():
-        if parameter.dim() < 2:
-            continue
         full, shape = prefix + name, list(parameter.shape)
+        if name not in linear and parameter.numel() == max(shape, default=1):
+            continue  # a vector, whatever its dimensions
         transposed = survey.transposed.get(full, isinstance(linear.get(name), Conv1D))
         if full in survey.choosing and shape[transposed] in numbers_of_experts:
             continue  # a router
