@@ -80,7 +80,7 @@ def local(name: str, source: Path) -> Target:
         skeleton = Checkpoint(source).skeleton()
         _check_depth(Checkpoint(source), skeleton)
         try:
-            Checkpoint(source).load(skeleton)
+            Checkpoint(source).check(skeleton)
             folder = source
         except KeyError:
             stamp = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(source.iterdir())]

@@ -72,6 +72,17 @@ class Checkpoint:
                 buffer.copy_(self.tensor(name))
         return model.eval().requires_grad_(False)
 
+    def check(self, model: nn.Module) -> None:
+        """See that each parameter of a skeleton is there in its shape; no weights are read.
+
+        Raises:
+            KeyError, ValueError: as `load`.
+        """
+        for name, expected in model.named_parameters():
+            if name not in self:
+                raise KeyError(f"the checkpoint lacks {name}")
+            _check_shape(name, self._handles[name].get_slice(name).get_shape(), expected)
+
     def load(self, model: nn.Module, skip: str | None = None) -> nn.Module:
         """Give a skeleton its parameters, but for those whose names start with `skip`; tied ones stay tied.
 
@@ -85,8 +96,7 @@ class Checkpoint:
         for name, expected in list(model.named_parameters()):
             if name in self and not (skip and name.startswith(skip)):
                 tensor = self.tensor(name)
-                if tensor.shape != expected.shape:
-                    raise ValueError(f"{name} has shape {list(tensor.shape)}, the config says {list(expected.shape)}")
+                _check_shape(name, list(tensor.shape), expected)
                 loaded = nn.Parameter(tensor, requires_grad=False)
                 for owner, _, leaf in (other.rpartition(".") for other in shared[id(expected)]):
                     setattr(model.get_submodule(owner), leaf, loaded)
@@ -97,6 +107,11 @@ class Checkpoint:
             if parameter.is_meta and not (skip and name.startswith(skip)):
                 raise KeyError(f"the checkpoint lacks {name}")
         return model
+
+
+def _check_shape(name: str, shape: list[int], expected: torch.Tensor) -> None:
+    if shape != list(expected.shape):
+        raise ValueError(f"{name} has shape {shape}, the config says {list(expected.shape)}")
 
 
 @contextmanager

@@ -66,6 +66,7 @@ class Sparsity(Protocol):
 class Layer(Protocol):
     """One prunable linear layer. Weights are always [out_features, in_features], however they are stored.
 
+    Of a mixture of experts each matrix of each expert is a layer, whose inputs may be empty: [0, in_features].
     Statistics are computed when first asked for, once for all layers that share an input.
     """
 
@@ -86,7 +87,7 @@ class Layer(Protocol):
 
     @property
     def inputs(self) -> torch.Tensor:
-        """[n_tokens, in_features]: the calibration activations that enter the layer."""
+        """[n_tokens, in_features]: the calibration activations that enter the layer; of an expert, those sent to it."""
 
     @property
     def input_norm(self) -> torch.Tensor:
@@ -94,7 +95,7 @@ class Layer(Protocol):
 
     @property
     def hessian(self) -> torch.Tensor:
-        """[in_features, in_features], float32: inputs^T inputs / n_tokens. May be changed: it is a copy."""
+        """[in_features, in_features], float32: inputs^T inputs / calibration.numel(). May be changed: it is a copy."""
 
     @property
     def grad(self) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ ARCHITECTURES = {
         lambda: transformers.Gemma2Config(**SIZES, head_dim=10, sliding_window=4), "model.layers", (GATED,)
     ),
     "gemma3": Architecture(
-        lambda: transformers.Gemma3TextConfig(**SIZES, head_dim=10, sliding_window=4, sliding_window_pattern=2),
+        lambda: transformers.Gemma3TextConfig(**SIZES, head_dim=10, sliding_window=4, layer_types=["full_attention", "sliding_attention"]),
         "model.layers",
         (GATED,),
     ),
@@ -312,6 +312,7 @@ def least_zeros(layer: LayerSpec, pruner: str, sparsity: str) -> int:
 def test_reference_pruners_run_and_are_scored(decoder: Decoder, tokens: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.pipeline.open_sandbox", lambda *_, **__: InProcess())
     bench = open_bench(str(decoder.folder), calibration=tokens, evaluation=tokens)
+    bench = replace(bench, limits=replace(bench.limits, threads=1))
     layers = bench.target.layers
     for name in ("magnitude", "wanda", "sparsegpt"):
         for sparsity in ("0.5", "2:4"):
