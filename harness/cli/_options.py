@@ -48,4 +48,19 @@ def bench_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+_EXTRAS = [
+    click.option("--kl", is_flag=True, help="Measure the KL divergence from the dense model, too."),
+    click.option("--text", metavar="PROMPT", help="Let the pruned and the dense model go on from this prompt."),
+    click.option("--text-tokens", type=click.IntRange(1, 1024), default=20, show_default=True,
+                 help="Tokens to generate for --text."),
+]  # fmt: skip
+
+
+def extra_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of `harness.pipeline.open_bench` for more than perplexity."""
+    for option in reversed(_EXTRAS):
+        command = option(command)
+    return command
+
+
 json_option = click.option("--json", "json_file", metavar="FILE|-", help="Write the records as JSON; - is stdout.")
