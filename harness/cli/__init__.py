@@ -15,6 +15,7 @@ from harness.errors import HarnessError
 _COMMANDS = {
     "generate": "one pass: prompt, completion, candidate, archived",
     "run": "prune in the sandbox, check, score",
+    "export": "prune, and write the model as a Hugging Face folder",
     "study": "a whole study, resumable",
     "report": "leaderboard, tables, figure of a study",
     "replay": "run a study again offline and compare",
