@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import time
@@ -11,35 +9,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
 import torch
 
 from harness import console, metrics
 from harness.conversion import open_target
 from harness.errors import ScorerFault, UsageError
-from harness.pruned_model import pruned_model
+from harness.protocol import measurement, remembered
 from harness.records import Failure, Limits, Measurement, Pruner, Sandbox, Score, Sparsity
-from harness.resources import cache_folder
 from harness.sandboxes import open_sandbox
-from harness.stages.continuation import continuation
+from harness.stages.continuation import TEXT_TOKENS, TextPrompt, continued
 from harness.stages.pruned_weights import PrunedWeights
 from harness.stages.sandbox_run import Job, sandbox_run
 from harness.stages.score import Measured, measure, window_losses
 from harness.status import Status
 from harness.targets import Target
-from harness.text import Windows, decoded, prompt_ids, windows
+from harness.text import Windows, prompt_ids, windows
 
 DTYPE = "float32"
-TEXT_TOKENS = 20
-"""How many tokens are generated for a prompt unless told otherwise; the paper's Table 6 shows about as many."""
-
-
-@dataclass(frozen=True)
-class TextPrompt:
-    """What the models go on from: ids [1, n] of a text, for `tokens` tokens."""
-
-    ids: np.ndarray
-    tokens: int
 
 
 @dataclass(frozen=True)
@@ -72,33 +58,14 @@ class Bench:
     @cached_property
     def measurement(self) -> Measurement:
         """The protocol; its id is a hash of everything that decides a number, but the target's weights."""
-        facts = {
-            "seqlen": int(self.evaluation.ids.shape[1]),
-            "windows": int(self.evaluation.ids.shape[0]),
-            "dtype": DTYPE,
-            "statistics": self.statistics,
-            "tokenizer_sha256": self.target.tokenizer_sha256,
-            "evaluation_sha256": self.evaluation.sha256,
-            "calibration_samples": int(self.calibration.ids.shape[0]),
-            "calibration_sha256": self.calibration.sha256,
-        }
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        return Measurement(
-            target=self.target.name,
-            weights_sha256=self.target.weights_sha256,
-            evaluation=self.evaluation.source,
-            calibration=self.calibration.source,
-            id=f"ppl{facts['seqlen']}x{facts['windows']}-{digest[:12]}",
-            **facts,  # type: ignore[arg-type]
-        )
+        return measurement(self.target, self.calibration, self.evaluation, self.statistics, DTYPE)
 
     @cached_property
     def dense_losses(self) -> list[float]:
         """Window losses of the unpruned model, in nats; measured once and cached by weights, text and torch."""
-        facts = (self.target.weights_sha256, self.evaluation.sha256, DTYPE, _arithmetic())
-        path = cache_folder() / "dense" / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}.json"
-        if path.is_file():
-            return [float(loss) for loss in json.loads(path.read_text())]
+        return remembered((self.target.weights_sha256, self.evaluation.sha256, DTYPE, _arithmetic()), self._dense_now)
+
+    def _dense_now(self) -> list[float]:
         if self.kl:  # the same pass gives the states that a divergence needs
             losses = self._dense.losses
         else:
@@ -106,13 +73,6 @@ class Bench:
             losses = window_losses(self.target.checkpoint, self.evaluation.ids, None, what)
         if not math.isfinite(metrics.perplexity(losses)):
             raise ScorerFault(f"{self.target.name} has no finite perplexity before pruning; check its weights")
-        part = path.with_suffix(f".{os.getpid()}")
-        try:
-            path.parent.mkdir(exist_ok=True)
-            part.write_text(json.dumps(losses))
-            part.replace(path)
-        except OSError:  # no room to remember it: it is measured again next time
-            part.unlink(missing_ok=True)
         return losses
 
     @property
@@ -129,7 +89,7 @@ class Bench:
     @cached_property
     def dense_text(self) -> str | None:
         """How the unpruned model goes on from the prompt; None where there is none."""
-        return self._continued(None)
+        return None if self.prompt is None else continued(self.target, self.prompt)
 
     def score(
         self,
@@ -202,15 +162,9 @@ class Bench:
             score_seconds=seconds,
             quarantined=metrics.quarantined(losses, self.dense_losses),
             window_losses=tuple(losses),
-            kl_divergence=_finite_mean(divergences),
-            text=self._continued(weights),
+            kl_divergence=metrics.finite_mean(divergences),
+            text=None if self.prompt is None else continued(self.target, self.prompt, weights.parameters),
         )
-
-    def _continued(self, weights: PrunedWeights | None) -> str | None:
-        if self.prompt is None:
-            return None
-        model = pruned_model(self.target.checkpoint, weights.parameters if weights else None)
-        return decoded(continuation(model, self.prompt.ids, self.prompt.tokens), self.target)
 
     def _blank(self, pruner: Pruner, sparsity: Sparsity) -> Score:
         return Score(
@@ -285,12 +239,6 @@ def open_bench(
     )
     opened_sandbox = open_sandbox(sandbox, runtime)
     return Bench(opened, calibrated, evaluated, statistics, opened_sandbox, limits, seed, kl, prompt)
-
-
-def _finite_mean(values: list[float] | None) -> float | None:
-    """None where nothing was measured, or where it overflows."""
-    mean = math.nan if values is None else sum(values) / len(values)
-    return mean if math.isfinite(mean) else None
 
 
 def _arithmetic() -> tuple[str, str, int]:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from harness import metrics
 from harness.errors import UsageError
 from harness.pipeline import Bench
 from harness.pruned_model import pruned_model
@@ -201,7 +202,5 @@ def test_a_study_asks_for_more(tmp_path: Path) -> None:
 
 
 def test_logits_that_overflow_give_no_divergence() -> None:
-    from harness.pipeline import _finite_mean
-
-    assert _finite_mean([1.0, float("inf")]) is None
-    assert _finite_mean([1.0, 2.0]) == np.mean([1.0, 2.0])
+    assert metrics.finite_mean([1.0, float("inf")]) is None
+    assert metrics.finite_mean([1.0, 2.0]) == np.mean([1.0, 2.0])

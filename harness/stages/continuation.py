@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import GenerationConfig
+
+from harness.pruned_model import pruned_model
+from harness.targets import Target
+from harness.text import decoded
+
+TEXT_TOKENS = 20
+"""How many tokens are generated for a prompt unless told otherwise; the paper's Table 6 shows about as many."""
+
+
+@dataclass(frozen=True)
+class TextPrompt:
+    """What models go on from: ids [1, n] of a text, for `tokens` tokens."""
+
+    ids: np.ndarray
+    tokens: int
+
+
+def continued(
+    target: Target, prompt: TextPrompt, weights: Callable[[int], Mapping[str, torch.Tensor]] | None = None
+) -> str:
+    """How a target goes on from a prompt, with pruned weights as `pruned_model` takes them, or dense."""
+    model = pruned_model(target.checkpoint, weights)
+    return decoded(continuation(model, prompt.ids, prompt.tokens), target)
 
 
 def continuation(model: nn.Module, ids: np.ndarray, tokens: int) -> list[int]:
