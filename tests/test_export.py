@@ -8,12 +8,13 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from markdown_it import MarkdownIt
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config
 
 from harness import model_folder
 from harness.errors import ScorerFault, UsageError
@@ -89,6 +90,22 @@ def test_a_tied_weight_that_the_checkpoint_holds_twice_is_written_once(
     export(bench, find("magnitude"), HALF, tmp_path / "pruned")
     index = json.loads((tmp_path / "pruned/model.safetensors.index.json").read_text())["weight_map"]
     assert set(index) == set(tensors) - {"lm_head.weight"}
+
+
+def test_transposed_weights_and_bfloat16_are_written_as_they_are_stored(
+    save_model: SAVED, tokens: str, tmp_path: Path
+) -> None:
+    config = GPT2Config(vocab_size=96, n_embd=16, n_layer=2, n_head=2, n_positions=32, tie_word_embeddings=False)
+    source = tmp_path / "source"
+    AutoModelForCausalLM.from_pretrained(save_model(config)).to(torch.bfloat16).save_pretrained(source)  # type: ignore[arg-type]
+    bench = open_trusted(str(source), calibration=tokens, evaluation=tokens)
+    exported = export(bench, find("wanda"), HALF, tmp_path / "pruned")
+    assert exported.dtype == "bfloat16"
+    assert perplexity(tmp_path / "pruned", bench) == pytest.approx(exported.score.perplexity, rel=1e-5)
+    model: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "pruned")
+    weight = model.transformer.h[1].mlp.c_fc.weight  # [in, out]
+    assert ((weight == 0).sum(dim=0) == 8).all()  # Wanda prunes half of what enters each output
+    assert model.lm_head.weight.dtype == torch.bfloat16
 
 
 def test_generation_settings_go_along(llama: Path, tokens: str, tmp_path: Path) -> None:
