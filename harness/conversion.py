@@ -114,7 +114,7 @@ def from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download  # noqa: PLC0415 - only for hub ids
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
 
-    patterns = ["*.safetensors", "config.json", "*.safetensors.index.json", *_TOKENIZER_FILES]
+    patterns = ["*.safetensors", "config.json", "generation_config.json", "*.safetensors.index.json", *_TOKENIZER_FILES]
     try:
         return Path(snapshot_download(name, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:

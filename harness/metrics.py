@@ -26,6 +26,12 @@ def perplexity(losses: Losses) -> float:
     return _exp(_vector(losses).mean())
 
 
+def finite_mean(values: Losses | None) -> float | None:
+    """The mean; None where nothing was measured, or where it is not finite."""
+    mean = np.nan if values is None else float(_vector(values).mean())
+    return mean if np.isfinite(mean) else None
+
+
 def interval(losses: Losses, level: float = 0.95) -> tuple[float, float] | None:
     """The interval of the perplexity at `level`: exp of the mean loss ± Student's t times the standard error.
 

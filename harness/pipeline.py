@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,22 +14,26 @@ import torch
 from harness import console, metrics
 from harness.conversion import open_target
 from harness.errors import ScorerFault, UsageError
+from harness.protocol import measurement, remembered
 from harness.records import Failure, Limits, Measurement, Pruner, Sandbox, Score, Sparsity
-from harness.resources import cache_folder
 from harness.sandboxes import open_sandbox
+from harness.stages.continuation import TEXT_TOKENS, TextPrompt, continued
 from harness.stages.pruned_weights import PrunedWeights
 from harness.stages.sandbox_run import Job, sandbox_run
-from harness.stages.score import window_losses
+from harness.stages.score import Measured, measure, window_losses
 from harness.status import Status
 from harness.targets import Target
-from harness.text import Windows, windows
+from harness.text import Windows, prompt_ids, windows
 
 DTYPE = "float32"
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Scores pruners on one target with one calibration, one evaluation, one sandbox and one set of limits."""
+    """Scores pruners on one target with one calibration, one evaluation, one sandbox and one set of limits.
+
+    `kl` and `prompt` ask for more than perplexity: the divergence from the dense model, and a continuation.
+    """
 
     target: Target
     calibration: Windows
@@ -39,6 +42,13 @@ class Bench:
     sandbox: Sandbox
     limits: Limits
     seed: int
+    kl: bool = False
+    prompt: TextPrompt | None = None
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Which of `harness.records.EXTRAS` are measured."""
+        return ("kl_divergence",) * self.kl + ("text",) * (self.prompt is not None)
 
     @property
     def isolation(self) -> str:
@@ -48,44 +58,21 @@ class Bench:
     @cached_property
     def measurement(self) -> Measurement:
         """The protocol; its id is a hash of everything that decides a number, but the target's weights."""
-        facts = {
-            "seqlen": int(self.evaluation.ids.shape[1]),
-            "windows": int(self.evaluation.ids.shape[0]),
-            "dtype": DTYPE,
-            "statistics": self.statistics,
-            "tokenizer_sha256": self.target.tokenizer_sha256,
-            "evaluation_sha256": self.evaluation.sha256,
-            "calibration_samples": int(self.calibration.ids.shape[0]),
-            "calibration_sha256": self.calibration.sha256,
-        }
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        return Measurement(
-            target=self.target.name,
-            weights_sha256=self.target.weights_sha256,
-            evaluation=self.evaluation.source,
-            calibration=self.calibration.source,
-            id=f"ppl{facts['seqlen']}x{facts['windows']}-{digest[:12]}",
-            not_pruned=self.target.not_pruned,
-            **facts,  # type: ignore[arg-type]
-        )
+        return measurement(self.target, self.calibration, self.evaluation, self.statistics, DTYPE)
 
     @cached_property
     def dense_losses(self) -> list[float]:
         """Window losses of the unpruned model, in nats; measured once and cached by weights, text and torch."""
-        facts = (self.target.weights_sha256, self.evaluation.sha256, DTYPE, _arithmetic())
-        path = cache_folder() / "dense" / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}.json"
-        if path.is_file():
-            return [float(loss) for loss in json.loads(path.read_text())]
-        losses = window_losses(self.target.checkpoint, self.evaluation.ids, None, f"scoring dense {self.target.name}")
+        return remembered((self.target.weights_sha256, self.evaluation.sha256, DTYPE, _arithmetic()), self._dense_now)
+
+    def _dense_now(self) -> list[float]:
+        if self.kl:  # the same pass gives the states that a divergence needs
+            losses = self._dense.losses
+        else:
+            what = f"scoring dense {self.target.name}"
+            losses = window_losses(self.target.checkpoint, self.evaluation.ids, None, what)
         if not math.isfinite(metrics.perplexity(losses)):
             raise ScorerFault(f"{self.target.name} has no finite perplexity before pruning; check its weights")
-        part = path.with_suffix(f".{os.getpid()}")
-        try:
-            path.parent.mkdir(exist_ok=True)
-            part.write_text(json.dumps(losses))
-            part.replace(path)
-        except OSError:  # no room to remember it: it is measured again next time
-            part.unlink(missing_ok=True)
         return losses
 
     @property
@@ -93,8 +80,29 @@ class Bench:
         """Of the unpruned model."""
         return metrics.perplexity(self.dense_losses)
 
-    def score(self, pruner: Pruner, sparsity: Sparsity) -> Score:
+    @cached_property
+    def _dense(self) -> Measured:
+        """The dense model's pass over the evaluation; held, since every divergence needs its states."""
+        what = f"scoring dense {self.target.name}"
+        return measure(self.target.checkpoint, self.evaluation.ids, None, what)
+
+    @cached_property
+    def dense_text(self) -> str | None:
+        """How the unpruned model goes on from the prompt; None where there is none."""
+        return None if self.prompt is None else continued(self.target, self.prompt)
+
+    def score(
+        self,
+        pruner: Pruner,
+        sparsity: Sparsity,
+        then: Callable[[Score, PrunedWeights], object] | None = None,
+    ) -> Score:
         """Run a pruner in the sandbox, check what came out, and measure it.
+
+        Args:
+            pruner: what to run.
+            sparsity: what it is asked for.
+            then: called with a score that is OK and the weights that it is of, which are gone afterwards.
 
         Raises:
             Fault: the harness itself failed; says nothing about the pruner.
@@ -125,12 +133,19 @@ class Bench:
                 achieved_sparsity=verdict.achieved_sparsity,
                 weights_changed=verdict.weights_changed,
             )
-            return self._measured(checked, weights) if verdict.status is Status.OK else checked
+            if verdict.status is not Status.OK:
+                return checked
+            score = self._measured(checked, weights)
+            if then is not None and score.status == Status.OK:
+                then(score, weights)
+            return score
 
     def _measured(self, score: Score, weights: PrunedWeights) -> Score:
         started = time.monotonic()
         what = f"scoring {console.plain(score.pruner, 60)} at {score.sparsity}"
-        losses = window_losses(self.target.checkpoint, self.evaluation.ids, weights.parameters, what)
+        dense_states = self._dense.states if self.kl else None
+        measured = measure(self.target.checkpoint, self.evaluation.ids, weights.parameters, what, dense_states)
+        losses, divergences = measured.losses, measured.divergences
         seconds = time.monotonic() - started
         perplexity = metrics.perplexity(losses)
         if not math.isfinite(perplexity):
@@ -147,6 +162,8 @@ class Bench:
             score_seconds=seconds,
             quarantined=metrics.quarantined(losses, self.dense_losses),
             window_losses=tuple(losses),
+            kl_divergence=metrics.finite_mean(divergences),
+            text=None if self.prompt is None else continued(self.target, self.prompt, weights.parameters),
         )
 
     def _blank(self, pruner: Pruner, sparsity: Sparsity) -> Score:
@@ -194,8 +211,14 @@ def open_bench(
     timeout_seconds: float | None = None,
     memory_bytes: int | None = None,
     seed: int = 0,
+    kl: bool = False,
+    text: str | None = None,
+    text_tokens: int = TEXT_TOKENS,
 ) -> Bench:
     """Open a target, its texts and a sandbox; None takes the target's own default.
+
+    With `kl`, scores hold the divergence from the dense model; with `text`, how the pruned model goes on from that
+    prompt for `text_tokens` tokens.
 
     Raises:
         UsageError: an argument that does not fit.
@@ -204,6 +227,7 @@ def open_bench(
     if statistics not in ("sequential", "dense"):
         raise UsageError(f"statistics {statistics!r}: give sequential or dense")
     opened = open_target(target)
+    prompt = None if text is None else TextPrompt(prompt_ids(text, opened, text_tokens), text_tokens)
     calibrated = windows(calibration, "calibration", opened, seqlen, calibration_samples, seed)
     evaluated = windows(evaluation, "evaluation", opened, seqlen, eval_windows, seed)
     default = Limits()
@@ -213,7 +237,8 @@ def open_bench(
         processes=default.processes,
         threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
     )
-    return Bench(opened, calibrated, evaluated, statistics, open_sandbox(sandbox, runtime), limits, seed)
+    opened_sandbox = open_sandbox(sandbox, runtime)
+    return Bench(opened, calibrated, evaluated, statistics, opened_sandbox, limits, seed, kl, prompt)
 
 
 def _arithmetic() -> tuple[str, str, int]:

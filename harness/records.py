@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -14,6 +15,9 @@ Author = Literal["human", "model"]
 
 SOURCE_BYTES = 1 << 20
 """The largest source of a pruner that is run."""
+
+EXTRAS = ("kl_divergence", "text")
+"""What a score holds only where it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +226,13 @@ class Score:
     idea: str | None = None
     model: str | None = None
     window_losses: tuple[float, ...] | None = field(default=None, repr=False)
+    kl_divergence: float | None = None
+    """Mean KL(dense || pruned) over the evaluation's predictions, in nats."""
+    text: str | None = None
+    """How the pruned model goes on from the prompt."""
 
-    def to_json(self) -> dict[str, Any]:
-        """The object of `--json`, as docs/records.md describes it."""
+    def to_json(self, extras: Collection[str] = ()) -> dict[str, Any]:
+        """The object of `--json`, as docs/records.md describes it; of `EXTRAS`, those named in `extras`."""
         error = self.error
         if self.quarantined:
             below = "perplexity implausibly below the dense model's: look at the pruner before you believe it"
@@ -259,4 +267,4 @@ class Score:
             "isolation": self.isolation,
             "protocol": self.protocol,
             "seed": self.seed,
-        }
+        } | {name: getattr(self, name) for name in EXTRAS if name in extras}

@@ -18,7 +18,7 @@ def resource(name: str) -> Path:
 
 
 def bundled(name: str) -> Path:
-    """Bundled data inside the package: `text`, `testbeds`, `paper`."""
+    """Bundled data inside the package: `text`, `testbeds`, `paper`, `reference`, `literature.toml`."""
     return _PACKAGE / "bundled" / name
 
 

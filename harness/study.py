@@ -41,8 +41,11 @@ class Study(BaseModel):
     timeout: float | None = Field(None, ge=1, examples=["timeout = 900  # seconds"])
     memory: int | None = Field(None, ge=128 << 20, examples=['memory = "4 GiB"'])
     seed: int = Field(0, ge=0, lt=1 << 63, examples=["seed = 0"])
+    kl: bool = Field(False, examples=["kl = true"])
+    text: str | None = Field(None, examples=['text = "University is"'])
+    text_tokens: int = Field(20, ge=1, le=1024, examples=["text_tokens = 20"])
     rank_isolation: Literal["docker", "any"] = Field("docker", examples=['rank_isolation = "docker"'])
-    _text: str = PrivateAttr("")
+    _source: str = PrivateAttr("")
 
     @field_validator("sparsities", mode="before")
     @classmethod
@@ -69,9 +72,14 @@ class Study(BaseModel):
         return values
 
     @property
-    def text(self) -> str:
+    def source(self) -> str:
         """The file, as read."""
-        return self._text
+        return self._source
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The settings of a file that names none."""
+        return {key: field.default for key, field in cls.model_fields.items() if key not in _CELL_KEYS}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -91,7 +99,7 @@ def parse(text: str, source: str) -> Study:
         raise UsageError(f"{source}: not valid TOML: {error}") from None
     except ValidationError as error:
         raise UsageError(f"{source}: {_first_error(error)}") from None
-    study._text = text
+    study._source = text
     return study
 
 

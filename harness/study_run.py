@@ -127,7 +127,8 @@ def _adopt(study: Study, store: Store, cells: list[Cell], rank_isolation: str, e
         elsewhere = "give it another name, or --results another folder"
         if recorded.name != study.name:
             raise UsageError(f"{store.path} holds the study {recorded.name!r}: {elsewhere}")
-        if changed := [key for key, value in study.settings.items() if recorded.settings.get(key) != value]:
+        before = Study.defaults() | dict(recorded.settings)  # a key may be newer than the results
+        if changed := [key for key, value in study.settings.items() if before[key] != value]:
             raise UsageError(f"study {study.name!r} has results with another {', '.join(changed)}: {elsewhere}")
         missing, added = set(recorded.cells) - set(cells), set(cells) - set(recorded.cells)
         if missing:
@@ -141,7 +142,7 @@ def _adopt(study: Study, store: Store, cells: list[Cell], rank_isolation: str, e
             raise UsageError(
                 f"study {study.name!r} has results and {len(added)} new cells: add --extend, or {elsewhere}"
             )
-    store.save_plan(Plan(study.name, study.text, study.settings, rank_isolation, tuple(cells)))
+    store.save_plan(Plan(study.name, study.source, study.settings, rank_isolation, tuple(cells)))
 
 
 def _check_protocol(store: Store, target: str, bench: Bench) -> None:
@@ -175,4 +176,7 @@ def _bench_options(study: Study) -> dict[str, Any]:
         "timeout_seconds": study.timeout,
         "memory_bytes": study.memory,
         "seed": study.seed,
+        "kl": study.kl,
+        "text": study.text,
+        "text_tokens": study.text_tokens,
     }

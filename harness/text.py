@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -67,6 +68,37 @@ def windows(source: str, role: Role, target: Target, seqlen: int | None, count: 
     return Windows(source, _fitting(ids, source, target, seqlen))
 
 
+def prompt_ids(prompt: str, target: Target, tokens: int) -> np.ndarray:
+    """A prompt as ids, int64 [1, n], with the special tokens that the target's tokenizer puts at its start.
+
+    Raises:
+        UsageError: the target has no tokenizer, the prompt is empty, or it and `tokens` more are too long.
+        InputFault: the tokenizer cannot be read.
+    """
+    if target.tokenizer_folder is None:
+        raise UsageError(f"{target.name} has no tokenizer: a prompt needs one, so leave --text out")
+    ids = np.asarray(_tokenizer(target.tokenizer_folder)(prompt, verbose=False)["input_ids"], dtype=np.int64)
+    if not prompt.strip() or not len(ids):
+        raise UsageError("the prompt is empty: give some words, as in --text 'University is'")
+    positions = getattr(target.checkpoint.config, "max_position_embeddings", None)
+    if positions is not None and len(ids) + tokens > positions:
+        raise UsageError(
+            f"the prompt's {len(ids)} tokens and {tokens} more are too long: {target.name} takes {positions}"
+        )
+    return ids[None]
+
+
+def decoded(ids: Sequence[int], target: Target) -> str:
+    """The text of token ids, special tokens included.
+
+    Raises:
+        InputFault: the target's tokenizer cannot be read.
+    """
+    assert target.tokenizer_folder is not None, "whoever made a prompt's ids has a tokenizer"
+    text: str = _tokenizer(target.tokenizer_folder).decode(ids, clean_up_tokenization_spaces=False)
+    return text
+
+
 def _token_file(path: Path) -> np.ndarray:
     if not is_file(path):
         raise UsageError(f"tokens:{path}: no such file")
@@ -97,18 +129,21 @@ def _fitting(ids: np.ndarray, source: str, target: Target, seqlen: int | None) -
 
 
 def _tokenised(text: str, source: str, target: Target) -> np.ndarray:
-    from transformers import AutoTokenizer  # noqa: PLC0415 - slow to import, and `tokens:` needs none
-
     if not text.strip():
         raise UsageError(f"{source}: the text is empty")
     if target.tokenizer_folder is None:
         raise UsageError(f"{target.name} has no tokenizer: give its text as tokens:FILE.npy")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(target.tokenizer_folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputFault(f"{target.tokenizer_folder} holds no readable tokenizer: {error}") from error
-    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    ids = _tokenizer(target.tokenizer_folder)(text, add_special_tokens=False, verbose=False)["input_ids"]
     return np.asarray(ids, dtype=np.int64)
+
+
+def _tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer  # noqa: PLC0415 - slow to import, and `tokens:` needs none
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputFault(f"{folder} holds no readable tokenizer: {error}") from error
 
 
 def _text(source: str, role: Role) -> str:

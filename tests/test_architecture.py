@@ -20,6 +20,7 @@ OWNERS = {
     "sqlite3": ["harness/store.py"],
     "xllamacpp": ["harness/local_server.py"],
     "datasets": ["harness/text.py"],
+    "lm_eval": ["harness/lm_eval.py"],
 }
 
 
@@ -74,7 +75,19 @@ def test_generated_code_is_never_imported() -> None:
         assert "generated" not in roots(file), file
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["study", "--help"], ["ideas"], ["pruners"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["study", "--help"],
+        ["export", "--help"],
+        ["evaluate", "--help"],
+        ["verify-literature", "--help"],
+        ["ideas"],
+        ["pruners"],
+    ],
+)
 def test_light_commands_load_nothing_heavy(arguments: list[str]) -> None:
     heavy = ("torch", "transformers", "pandas", "matplotlib", "openai")
     program = f"""

@@ -27,6 +27,7 @@ FIELDS = {
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
     """Runs the command line in this process, without isolation; gives exit status, stdout, stderr."""
     monkeypatch.setattr("harness.pipeline.open_sandbox", lambda name, runtime=None: TrustedSandbox())
+    monkeypatch.setattr("harness.console._quiet", False)  # what --quiet sets is undone with it
 
     def run(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as stopped:

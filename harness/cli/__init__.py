@@ -15,9 +15,12 @@ from harness.errors import HarnessError
 _COMMANDS = {
     "generate": "one pass: prompt, completion, candidate, archived",
     "run": "prune in the sandbox, check, score",
+    "export": "prune, and write the model as a Hugging Face folder",
+    "evaluate": "zero-shot tasks of lm-eval on a model folder",
     "study": "a whole study, resumable",
     "report": "leaderboard, tables, figure of a study",
     "replay": "run a study again offline and compare",
+    "verify-literature": "measure published figures again and compare",
     "ideas": "list the pruning ideas",
     "pruners": "list reference pruners and archived candidates",
     "targets": "list the models that can be pruned",
@@ -36,7 +39,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command = importlib.import_module(f"harness.cli.{cmd_name}").command
+        command = importlib.import_module(f"harness.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         _accept_quiet(command)
         return command

@@ -24,7 +24,7 @@ def _memory(_ctx: click.Context, _parameter: click.Parameter, text: str | None) 
     return size
 
 
-_BENCH = [
+_PROTOCOL = [
     click.option("--calibration", default="bundled", show_default=True, help=_TEXTS),
     click.option("--calibration-samples", type=click.IntRange(1), help="Calibration windows [the target's own]."),
     click.option("--eval", "evaluation", default="bundled", show_default=True, help=f"To measure on: {_TEXTS}"),
@@ -32,6 +32,8 @@ _BENCH = [
     click.option("--seqlen", type=click.IntRange(2), help="Tokens a window [the target's own]."),
     click.option("--statistics", type=click.Choice(["sequential", "dense"]), default="sequential", show_default=True,
                  help="Inputs of the blocks as pruned so far, or of the dense model."),
+]  # fmt: skip
+_RUN = [
     click.option("--sandbox", type=click.Choice(["auto", "docker", "bubblewrap"]), default="auto", show_default=True,
                  help="Isolation; auto is docker where an engine answers."),
     click.option("--runtime", help="Container runtime, such as runsc (gVisor)."),
@@ -43,7 +45,29 @@ _BENCH = [
 
 def bench_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of `harness.pipeline.open_bench`, under its parameters' names."""
-    for option in reversed(_BENCH):
+    for option in reversed([*_PROTOCOL, *_RUN]):
+        command = option(command)
+    return command
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Those of the `bench_options` that say how pruners run, where the protocol is given otherwise."""
+    for option in reversed(_RUN):
+        command = option(command)
+    return command
+
+
+_EXTRAS = [
+    click.option("--kl", is_flag=True, help="Measure the KL divergence from the dense model, too."),
+    click.option("--text", metavar="PROMPT", help="Let the pruned and the dense model go on from this prompt."),
+    click.option("--text-tokens", type=click.IntRange(1, 1024), default=20, show_default=True,
+                 help="Tokens to generate for --text."),
+]  # fmt: skip
+
+
+def extra_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of `harness.pipeline.open_bench` for more than perplexity."""
+    for option in reversed(_EXTRAS):
         command = option(command)
     return command
 

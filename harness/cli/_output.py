@@ -57,8 +57,8 @@ def write_json(json_file: str | None, value: Any) -> None:
         raise StorageFault(f"--json {json_file}: {error.strerror}; make room or give another file") from error
 
 
-def print_scores(scores: Sequence[Score], measurement: Measurement) -> None:
-    """A table of scores on stdout, every text of a candidate made harmless."""
+def print_scores(scores: Sequence[Score], measurement: Measurement, extras: Sequence[str] = ()) -> None:
+    """A table of scores on stdout, every text of a candidate made harmless; `extras` are those of the bench."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -71,11 +71,14 @@ def print_scores(scores: Sequence[Score], measurement: Measurement) -> None:
     table.add_column("perplexity", justify="right", no_wrap=True)
     if wide := out.width >= _WIDE_COLUMNS:
         table.add_column("95% interval", justify="right", no_wrap=True)
+    if divergence := "kl_divergence" in extras:
+        table.add_column("KL", justify="right", no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)
     for score in scores:
         low, high = _number(score.perplexity_low, 2), _number(score.perplexity_high, 2)
         interval = [f"{low} to {high}" if low else ""] if wide else []
-        numbers = [_number(score.perplexity, 3), *interval, _number(score.sandbox_seconds, 1)]
+        kl = [_number(score.kl_divergence, 4)] * divergence
+        numbers = [_number(score.perplexity, 3), *interval, *kl, _number(score.sandbox_seconds, 1)]
         style = {"OK": "green", "NA": "dim"}.get(score.status, "red")
         table.add_row(Text(short(score.pruner)), score.sparsity, Text(score.status, style), *numbers)
     out.print(table)
@@ -100,6 +103,17 @@ def print_scores(scores: Sequence[Score], measurement: Measurement) -> None:
         soft_wrap=True,
     )
     out.print(f"not pruned: {measurement.not_pruned}", style="dim", markup=False, soft_wrap=True)
+
+
+def print_texts(scores: Sequence[Score], dense_text: str) -> None:
+    """How the dense and the pruned models go on from the prompt, every text made harmless and one line each."""
+    from rich.console import Console
+    from rich.text import Text
+
+    out = Console(highlight=False)
+    named = [(f"{short(score.pruner)} at {score.sparsity}", score.text) for score in scores if score.text is not None]
+    for name, text in [("dense", dense_text), *named]:
+        out.print(Text.assemble((f"{name}: ", "dim"), console.plain(text).replace("\n", " ⏎ ")), soft_wrap=True)
 
 
 def short(name: str) -> str:

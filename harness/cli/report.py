@@ -39,6 +39,7 @@ def command(study: str, out: Path | None, json_file: str | None, rank_any_isolat
 
     from harness import report
     from harness.cli._output import check_writable, write_json
+    from harness.records import EXTRAS
     from harness.study import results_file
 
     check_writable(json_file)
@@ -47,7 +48,8 @@ def command(study: str, out: Path | None, json_file: str | None, rank_any_isolat
     results = report.read(path, rank_isolation)
     folder = out or path.parent / "report"
     frame = report.write(path, folder, rank_isolation=rank_isolation)
-    write_json(json_file, [_finite(score.to_json()) for score in results.scores])
+    extras = [name for name in EXTRAS if any(getattr(score, name) is not None for score in results.scores)]
+    write_json(json_file, [_finite(score.to_json(extras)) for score in results.scores])
     if json_file != "-":
         screen = Console()
         show(screen, results, frame)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from harness.cli._options import bench_options, json_option
+from harness.cli._options import bench_options, extra_options, json_option
 
 
 @click.command()
@@ -12,6 +12,7 @@ from harness.cli._options import bench_options, json_option
 @click.option("--target", required=True, help="smollm2-135m, testbed-llama, testbed-opt, a model folder, a hub id.")
 @click.option("--sparsity", "sparsities", required=True, help="Ratios and n:m patterns, as in 0.5,2:4.")
 @bench_options
+@extra_options
 @json_option
 def command(
     pruners: tuple[str, ...],
@@ -25,7 +26,7 @@ def command(
     PRUNER is a reference's name, a path to a .py file, or an archived candidate's id.
     """
     from harness import console
-    from harness.cli._output import check_writable, print_scores, short, write_json
+    from harness.cli._output import check_writable, print_scores, print_texts, short, write_json
     from harness.errors import Fault
     from harness.pruners import find
     from harness.records import Sparsity
@@ -48,7 +49,9 @@ def command(
                     scores.append(bench.faulted(pruner, sparsity, fault.status, str(fault)))
                 bar.advance()
     if json_file != "-":
-        print_scores(scores, bench.measurement)
-    write_json(json_file, [score.to_json() for score in scores])
+        print_scores(scores, bench.measurement, bench.extras)
+        if bench.dense_text is not None:
+            print_texts(scores, bench.dense_text)
+    write_json(json_file, [score.to_json(bench.extras) for score in scores])
     if faults:
         raise faults[-1]
