@@ -18,6 +18,7 @@ from harness.errors import ScorerFault, UsageError
 from harness.records import Failure, Limits, Measurement, Pruner, Sandbox, Score, Sparsity
 from harness.resources import cache_folder
 from harness.sandboxes import open_sandbox
+from harness.schedule import schedule
 from harness.stages.pruned_weights import PrunedWeights
 from harness.stages.sandbox_run import Job, sandbox_run
 from harness.stages.score import window_losses
@@ -39,6 +40,7 @@ class Bench:
     sandbox: Sandbox
     limits: Limits
     seed: int
+    rounds: int = 1
 
     @property
     def isolation(self) -> str:
@@ -58,6 +60,8 @@ class Bench:
             "calibration_samples": int(self.calibration.ids.shape[0]),
             "calibration_sha256": self.calibration.sha256,
         }
+        if self.rounds != 1:
+            facts["rounds"] = self.rounds
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return Measurement(
             target=self.target.name,
@@ -92,18 +96,31 @@ class Bench:
         """Of the unpruned model."""
         return metrics.perplexity(self.dense_losses)
 
+    def check_sparsity(self, sparsity: Sparsity) -> None:
+        """See that the target has what the sparsity is about.
+
+        Raises:
+            UsageError: heads are to be pruned, and no layer is known to take any.
+        """
+        if sparsity.structure == "heads" and not any(layer.heads for layer in self.target.layers):
+            what = "no layer that takes the outputs of whole attention heads was found"
+            raise UsageError(f"sparsity {sparsity.label}: {what} in {self.target.name}; use rows or columns")
+
     def score(self, pruner: Pruner, sparsity: Sparsity) -> Score:
         """Run a pruner in the sandbox, check what came out, and measure it.
 
         Raises:
+            UsageError: as `check_sparsity`.
             Fault: the harness itself failed; says nothing about the pruner.
         """
+        self.check_sparsity(sparsity)
         blank = self._blank(pruner, sparsity)
         if pruner.source is None or pruner.status is not None:
             status = pruner.status or Status.NO_CODE
             failure = Failure(status.stage, status.value, pruner.message or "there is no code to run")
             return replace(blank, status=status.value, outcome=status.outcome.value, error=failure)
-        job = Job(pruner.source, self.target, self.calibration.ids, sparsity, self.statistics, self.seed)
+        sparsities = schedule(sparsity, self.rounds)
+        job = Job(pruner.source, self.target, self.calibration.ids, sparsities, self.statistics, self.seed)
         with sandbox_run(job, self.sandbox, self.limits) as run:
             ran = replace(
                 blank,
@@ -111,6 +128,7 @@ class Bench:
                 prune_seconds=run.prune_seconds,
                 peak_memory_bytes=run.execution.peak_memory_bytes,
                 uniform=run.uniform,
+                notes=run.notes,
             )
             if run.status is not None:
                 return replace(ran, status=run.status.value, outcome=run.status.outcome.value, error=run.failure)
@@ -193,8 +211,11 @@ def open_bench(
     timeout_seconds: float | None = None,
     memory_bytes: int | None = None,
     seed: int = 0,
+    rounds: int = 1,
 ) -> Bench:
     """Open a target, its texts and a sandbox; None takes the target's own default.
+
+    With more than one of `rounds`, pruners are called that often at rising sparsity: see `harness.schedule`.
 
     Raises:
         UsageError: an argument that does not fit.
@@ -202,6 +223,8 @@ def open_bench(
     """
     if statistics not in ("sequential", "dense"):
         raise UsageError(f"statistics {statistics!r}: give sequential or dense")
+    if rounds < 1:
+        raise UsageError(f"rounds {rounds}: give 1 for one shot, or more for a gradual schedule")
     opened = open_target(target)
     calibrated = windows(calibration, "calibration", opened, seqlen, calibration_samples, seed)
     evaluated = windows(evaluation, "evaluation", opened, seqlen, eval_windows, seed)
@@ -212,7 +235,7 @@ def open_bench(
         processes=default.processes,
         threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
     )
-    return Bench(opened, calibrated, evaluated, statistics, open_sandbox(sandbox, runtime), limits, seed)
+    return Bench(opened, calibrated, evaluated, statistics, open_sandbox(sandbox, runtime), limits, seed, rounds)
 
 
 def _arithmetic() -> tuple[str, str, int]:

@@ -124,6 +124,7 @@ def _protocol(measurement: Measurement) -> str:
         f" {measurement.seqlen} tokens of {markdown(measurement.evaluation)}, {measurement.dtype} weights,"
         f" {measurement.calibration_samples} calibration sequences of {markdown(measurement.calibration)},"
         f" {markdown(measurement.statistics)} statistics"
+        + (f", pruned in {measurement.rounds} rounds" if measurement.rounds != 1 else "")
     )
 
 

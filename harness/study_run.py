@@ -32,6 +32,10 @@ class Bench(Protocol):
         """Of the dense model."""
         ...
 
+    def check_sparsity(self, sparsity: Sparsity) -> None:
+        """Raises UsageError when the target has nothing of what the sparsity is about."""
+        ...
+
     def score(self, pruner: Pruner, sparsity: Sparsity) -> Score:
         """Prune in the sandbox, check, score; raises Fault when the harness itself failed."""
         ...
@@ -68,7 +72,7 @@ def run(
         extend: accept a study to which cells were added since its last run.
 
     Raises:
-        UsageError: the study or what it measures has changed since its last run.
+        UsageError: the study or what it measures has changed since its last run, or a sparsity does not fit a target.
         StorageFault: the results cannot be written. Any other fault is recorded at its cell, for a later run.
     """
     by_name = resolve(study)
@@ -87,6 +91,8 @@ def run(
                 _record_fault(store, todo, fault)
                 task.advance(len(todo))
                 continue
+            for label in dict.fromkeys(cell.sparsity for cell in todo):
+                bench.check_sparsity(Sparsity.parse(label))
             _check_protocol(store, target, bench)
             for cell in todo:
                 _run_cell(store, bench, cell, by_name[cell.pruner])
@@ -127,7 +133,7 @@ def _adopt(study: Study, store: Store, cells: list[Cell], rank_isolation: str, e
         elsewhere = "give it another name, or --results another folder"
         if recorded.name != study.name:
             raise UsageError(f"{store.path} holds the study {recorded.name!r}: {elsewhere}")
-        if changed := [key for key, value in study.settings.items() if recorded.settings.get(key) != value]:
+        if changed := [key for key, value in study.settings.items() if _recorded(recorded, key) != value]:
             raise UsageError(f"study {study.name!r} has results with another {', '.join(changed)}: {elsewhere}")
         missing, added = set(recorded.cells) - set(cells), set(cells) - set(recorded.cells)
         if missing:
@@ -142,6 +148,11 @@ def _adopt(study: Study, store: Store, cells: list[Cell], rank_isolation: str, e
                 f"study {study.name!r} has results and {len(added)} new cells: add --extend, or {elsewhere}"
             )
     store.save_plan(Plan(study.name, study.text, study.settings, rank_isolation, tuple(cells)))
+
+
+def _recorded(plan: Plan, key: str) -> Any:
+    """A setting of the last run; the default where there was no such key yet."""
+    return plan.settings.get(key, Study.model_fields[key].default)
 
 
 def _check_protocol(store: Store, target: str, bench: Bench) -> None:
@@ -175,4 +186,5 @@ def _bench_options(study: Study) -> dict[str, Any]:
         "timeout_seconds": study.timeout,
         "memory_bytes": study.memory,
         "seed": study.seed,
+        "rounds": study.rounds,
     }

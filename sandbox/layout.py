@@ -34,6 +34,8 @@ class LayerSpec:
     transposed: bool = False
     """Stored [in, out], as Conv1D does."""
     bias: bool = False
+    heads: int = 0
+    """Number of attention heads whose outputs enter this layer, side by side; 0 where none do."""
 
     @property
     def size(self) -> int:

@@ -15,6 +15,7 @@ from torch import nn
 from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
+from sandbox.attention import attention_heads, changed_first_token
 from sandbox.checkpoint import Checkpoint
 from sandbox.layout import LayerSpec
 
@@ -196,14 +197,18 @@ def layer_specs(checkpoint: Checkpoint) -> list[LayerSpec]:
         prefix = f"{streamed._prefix}.{index}."
         found = {prefix + name: module for name, module in linear_layers(block)}
         order: dict[str, torch.Tensor] = {}
+        changed: dict[str, torch.Tensor] = {}
         with torch.no_grad():
+            list(streamed.run_block(index, changed_first_token(hidden), watch=changed.setdefault))
             hidden = torch.cat(list(streamed.run_block(index, hidden, watch=order.setdefault)))
+        heads = attention_heads(order, changed, checkpoint.config)
         for name in order:
             module = found[name]
             transposed = isinstance(module, Conv1D)
             shape = tuple(module.weight.shape)  # type: ignore[arg-type]
             out_features, in_features = shape[::-1] if transposed else shape
-            specs.append(LayerSpec(name, index, out_features, in_features, transposed, module.bias is not None))
+            bias = module.bias is not None
+            specs.append(LayerSpec(name, index, out_features, in_features, transposed, bias, heads=heads.get(name, 0)))
     return specs
 
 
