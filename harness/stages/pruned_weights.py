@@ -131,6 +131,11 @@ class _Found:
     whole_size: int = 0
     """Weights of one structure."""
 
+    @property
+    def least_in_whole(self) -> int:
+        """Weights of the structures that must be zero."""
+        return self.least_whole * self.whole_size
+
 
 def _found(layer: LayerSpec, weight: torch.Tensor, sparsity: Sparsity) -> _Found:
     zeros = layer.size - int(torch.count_nonzero(weight))
@@ -170,21 +175,21 @@ def _problem(found: list[_Found], sparsity: Sparsity, uniform: bool) -> tuple[St
 
 
 def _structure_problem(found: list[_Found], structure: str, uniform: bool) -> tuple[Status, str] | None:
-    """Whole structures are missing: a wrong pattern where the zeros alone would do, else too little sparsity."""
+    """Whole structures are missing: a wrong pattern where zeros are enough but scattered, else too little sparsity."""
     asked = [one for one in found if one.least_whole]
     whole = sum(one.whole * one.whole_size for one in asked)
-    least = sum(one.least_whole * one.whole_size for one in asked)
+    least = sum(one.least_in_whole for one in asked)
     if not uniform:
         if whole >= least:
             return None
-        scattered = sum(one.zeros for one in asked) >= sum(one.least_zeros for one in asked)
+        scattered = sum(one.zeros for one in asked) >= least
         message = f"whole {structure} of zeros hold {whole} weights, but must hold {least}"
     else:
         short = [one for one in asked if one.whole < one.least_whole]
         if not short:
             return None
-        scattered = all(one.zeros >= one.least_zeros for one in short)
-        first = next(one for one in short if scattered or one.zeros < one.least_zeros)
+        scattered = all(one.zeros >= one.least_in_whole for one in short)
+        first = next(one for one in short if scattered or one.zeros < one.least_in_whole)
         message = f"{first.layer.name} has {first.whole} {structure} of zeros, but needs {first.least_whole}"
         message += _hint(whole >= least)
     return Status.PATTERN_VIOLATED if scattered else Status.SPARSITY_MISSED, message
