@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
+from harness import pruners
 from harness import study as studies
 from harness.cli import main
 from harness.errors import UsageError
@@ -228,3 +229,10 @@ def test_a_measurement_of_an_older_record_had_one_round() -> None:
     values = dict.fromkeys(Measurement.__dataclass_fields__, None)
     del values["rounds"]
     assert Measurement(**values).rounds == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "achieved"), [("random", 0.5), ("negative_magnitude", 0.98)])
+def test_a_saliency_that_does_not_keep_zeros_prunes_more(name: str, achieved: float, llama: Path, tokens: str) -> None:
+    bench = open_trusted(str(llama), calibration=tokens, evaluation=tokens, rounds=2)
+    score = bench.score(pruners.find(name), Sparsity.parse("0.5"))
+    assert score.achieved_sparsity == pytest.approx(achieved, abs=0.05)  # 0.4375 and then 0.5 of the others
