@@ -87,9 +87,7 @@ def check_reloaded(bench: Bench, score: Score, folder: Path) -> None:
     """
     reloaded = open_target(str(folder))
     total = sum(layer.size for layer in reloaded.layers)
-    kept = sum(
-        int(torch.count_nonzero(reloaded.checkpoint.weight(layer))) for layer in reloaded.layers
-    )
+    kept = sum(int(torch.count_nonzero(reloaded.checkpoint.weight(layer))) for layer in reloaded.layers)
     if score.achieved_sparsity != (total - kept) / total:
         raise ScorerFault(
             f"the written model has a sparsity of {(total - kept) / total:.6f} where {score.achieved_sparsity:.6f} was"

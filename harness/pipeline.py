@@ -17,6 +17,7 @@ from harness.errors import ScorerFault, UsageError
 from harness.protocol import measurement, remembered
 from harness.records import Failure, Limits, Measurement, Pruner, Sandbox, Score, Sparsity
 from harness.sandboxes import open_sandbox
+from harness.schedule import schedule
 from harness.stages.continuation import TEXT_TOKENS, TextPrompt, continued
 from harness.stages.pruned_weights import PrunedWeights
 from harness.stages.sandbox_run import Job, sandbox_run
@@ -44,6 +45,7 @@ class Bench:
     seed: int
     kl: bool = False
     prompt: TextPrompt | None = None
+    rounds: int = 1
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -58,7 +60,7 @@ class Bench:
     @cached_property
     def measurement(self) -> Measurement:
         """The protocol; its id is a hash of everything that decides a number, but the target's weights."""
-        return measurement(self.target, self.calibration, self.evaluation, self.statistics, DTYPE)
+        return measurement(self.target, self.calibration, self.evaluation, self.statistics, DTYPE, self.rounds)
 
     @cached_property
     def dense_losses(self) -> list[float]:
@@ -91,6 +93,16 @@ class Bench:
         """How the unpruned model goes on from the prompt; None where there is none."""
         return None if self.prompt is None else continued(self.target, self.prompt)
 
+    def check_sparsity(self, sparsity: Sparsity) -> None:
+        """See that the target has what the sparsity is about.
+
+        Raises:
+            UsageError: heads are to be pruned, and no layer is known to take any.
+        """
+        if sparsity.structure == "heads" and not any(layer.heads for layer in self.target.layers):
+            what = "no layer that takes the outputs of whole attention heads was found"
+            raise UsageError(f"sparsity {sparsity.label}: {what} in {self.target.name}; use rows or columns")
+
     def score(
         self,
         pruner: Pruner,
@@ -105,14 +117,17 @@ class Bench:
             then: called with a score that is OK and the weights that it is of, which are gone afterwards.
 
         Raises:
+            UsageError: as `check_sparsity`.
             Fault: the harness itself failed; says nothing about the pruner.
         """
+        self.check_sparsity(sparsity)
         blank = self._blank(pruner, sparsity)
         if pruner.source is None or pruner.status is not None:
             status = pruner.status or Status.NO_CODE
             failure = Failure(status.stage, status.value, pruner.message or "there is no code to run")
             return replace(blank, status=status.value, outcome=status.outcome.value, error=failure)
-        job = Job(pruner.source, self.target, self.calibration.ids, sparsity, self.statistics, self.seed)
+        sparsities = schedule(sparsity, self.rounds)
+        job = Job(pruner.source, self.target, self.calibration.ids, sparsities, self.statistics, self.seed)
         with sandbox_run(job, self.sandbox, self.limits) as run:
             ran = replace(
                 blank,
@@ -120,6 +135,7 @@ class Bench:
                 prune_seconds=run.prune_seconds,
                 peak_memory_bytes=run.execution.peak_memory_bytes,
                 uniform=run.uniform,
+                notes=run.notes,
             )
             if run.status is not None:
                 return replace(ran, status=run.status.value, outcome=run.status.outcome.value, error=run.failure)
@@ -214,11 +230,13 @@ def open_bench(
     kl: bool = False,
     text: str | None = None,
     text_tokens: int = TEXT_TOKENS,
+    rounds: int = 1,
 ) -> Bench:
     """Open a target, its texts and a sandbox; None takes the target's own default.
 
     With `kl`, scores hold the divergence from the dense model; with `text`, how the pruned model goes on from that
-    prompt for `text_tokens` tokens.
+    prompt for `text_tokens` tokens. With more than one of
+    `rounds`, pruners are called that often at rising sparsity: see `harness.schedule`.
 
     Raises:
         UsageError: an argument that does not fit.
@@ -226,6 +244,8 @@ def open_bench(
     """
     if statistics not in ("sequential", "dense"):
         raise UsageError(f"statistics {statistics!r}: give sequential or dense")
+    if rounds < 1:
+        raise UsageError(f"rounds {rounds}: give 1 for one shot, or more for a gradual schedule")
     opened = open_target(target)
     prompt = None if text is None else TextPrompt(prompt_ids(text, opened, text_tokens), text_tokens)
     calibrated = windows(calibration, "calibration", opened, seqlen, calibration_samples, seed)
@@ -238,7 +258,7 @@ def open_bench(
         threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
     )
     opened_sandbox = open_sandbox(sandbox, runtime)
-    return Bench(opened, calibrated, evaluated, statistics, opened_sandbox, limits, seed, kl, prompt)
+    return Bench(opened, calibrated, evaluated, statistics, opened_sandbox, limits, seed, kl, prompt, rounds)
 
 
 def _arithmetic() -> tuple[str, str, int]:

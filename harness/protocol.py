@@ -13,7 +13,9 @@ from harness.targets import Target
 from harness.text import Windows
 
 
-def measurement(target: Target, calibration: Windows, evaluation: Windows, statistics: str, dtype: str) -> Measurement:
+def measurement(
+    target: Target, calibration: Windows, evaluation: Windows, statistics: str, dtype: str, rounds: int
+) -> Measurement:
     """The protocol; its id is a hash of everything that decides a number, but the target's weights."""
     facts = {
         "seqlen": int(evaluation.ids.shape[1]),
@@ -25,6 +27,8 @@ def measurement(target: Target, calibration: Windows, evaluation: Windows, stati
         "calibration_samples": int(calibration.ids.shape[0]),
         "calibration_sha256": calibration.sha256,
     }
+    if rounds != 1:
+        facts["rounds"] = rounds
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return Measurement(
         target=target.name,

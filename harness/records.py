@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from harness.errors import UsageError
 from harness.status import Status
 
 Author = Literal["human", "model"]
+Structure = Literal["rows", "columns", "heads"]
 
 SOURCE_BYTES = 1 << 20
 """The largest source of a pruner that is run."""
@@ -22,38 +23,50 @@ EXTRAS = ("kl_divergence", "text")
 
 @dataclass(frozen=True, slots=True)
 class Sparsity:
-    """How much to prune: a ratio, or n weights kept of each m consecutive ones in a row.
+    """How much to prune: a ratio, n weights kept of each m consecutive ones in a row, or a ratio of whole structures.
 
-    `ratio` is the fraction of zeros, in [0, 1); with a pattern it is 1 - n/m.
+    `ratio` is the fraction of zeros, in [0, 1); with a pattern it is 1 - n/m, with a structure the fraction of its
+    rows, columns or attention heads.
     """
 
     ratio: float
     n: int | None = None
     m: int | None = None
+    structure: Structure | None = None
 
     @classmethod
     def parse(cls, text: str) -> Sparsity:
-        """Read `0.5` or `2:4`.
+        """Read `0.5`, `2:4`, or `rows:0.5` (also `columns:` and `heads:`).
 
         Raises:
-            UsageError: it is neither a ratio in [0, 1) nor n:m with 0 < n < m.
+            UsageError: it is neither a ratio in [0, 1), alone or of a structure, nor n:m with 0 < n < m.
         """
+        kind, colon, rest = text.strip().partition(":")
+        if colon and kind in get_args(Structure):
+            return replace(cls._of_ratio(rest, text), structure=kind)  # type: ignore[arg-type]
         if pattern := re.fullmatch(r"(\d{1,4}):(\d{1,4})", text.strip()):
             n, m = int(pattern[1]), int(pattern[2])
             if not 0 < n < m:
                 raise UsageError(f"sparsity {text!r}: of n:m, n weights are kept of each m, so 0 < n < m, as in 2:4")
             return cls(1 - n / m, n, m)
+        return cls._of_ratio(text, text)
+
+    @classmethod
+    def _of_ratio(cls, number: str, text: str) -> Sparsity:
         try:
-            ratio = float(text)
+            ratio = float(number)
         except ValueError:
-            raise UsageError(f"sparsity {text!r}: give a ratio such as 0.5 or a pattern such as 2:4") from None
+            forms = "a ratio such as 0.5, a pattern such as 2:4, or a structure such as rows:0.5 (or columns, heads)"
+            raise UsageError(f"sparsity {text!r}: give {forms}") from None
         if not 0 <= ratio < 1:
             raise UsageError(f"sparsity {text!r}: a ratio is the fraction of zeros, at least 0 and below 1")
         return cls(ratio)
 
     @property
     def label(self) -> str:
-        """`0.5` or `2:4`."""
+        """`0.5`, `2:4` or `rows:0.5`."""
+        if self.structure is not None:
+            return f"{self.structure}:{self.ratio:g}"
         return f"{self.n}:{self.m}" if self.n is not None else f"{self.ratio:g}"
 
 
@@ -194,6 +207,8 @@ class Measurement:
     id: str
     not_pruned: str = ""
     """What of the target stays dense, in words; empty in results of earlier versions."""
+    rounds: int = 1
+    """In how many rounds of rising sparsity a pruner was called. Part of `id` where it is not 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +240,8 @@ class Score:
     quarantined: bool = False
     idea: str | None = None
     model: str | None = None
+    notes: tuple[str, ...] = ()
+    """Remarks of the pruner, as it made them; a text of a candidate like any other."""
     window_losses: tuple[float, ...] | None = field(default=None, repr=False)
     kl_divergence: float | None = None
     """Mean KL(dense || pruned) over the evaluation's predictions, in nats."""

@@ -120,11 +120,12 @@ def document(results: Results, frame: pd.DataFrame) -> str:
 
 def _protocol(measurement: Measurement) -> str:
     dense = f"; not pruned: {markdown(measurement.not_pruned)}" if measurement.not_pruned else ""
+    rounds = f", pruned in {measurement.rounds} rounds" if measurement.rounds != 1 else ""
     return (
         f"{markdown(measurement.id)} on {markdown(measurement.target)}: {measurement.windows} windows of"
         f" {measurement.seqlen} tokens of {markdown(measurement.evaluation)}, {measurement.dtype} weights,"
         f" {measurement.calibration_samples} calibration sequences of {markdown(measurement.calibration)},"
-        f" {markdown(measurement.statistics)} statistics{dense}"
+        f" {markdown(measurement.statistics)} statistics{rounds}{dense}"
     )
 
 

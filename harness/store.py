@@ -289,6 +289,7 @@ def _advice(error: Exception) -> str:
 def _score(record: str, losses: bytes | None) -> Score:
     values = json.loads(record)
     error = values.pop("error")
+    values["notes"] = tuple(values.get("notes", ()))  # records of earlier versions have none
     return Score(
         **values,
         error=None if error is None else Failure(**error),

@@ -32,6 +32,10 @@ class Bench(Protocol):
         """Of the dense model."""
         ...
 
+    def check_sparsity(self, sparsity: Sparsity) -> None:
+        """Raises UsageError when the target has nothing of what the sparsity is about."""
+        ...
+
     def score(self, pruner: Pruner, sparsity: Sparsity) -> Score:
         """Prune in the sandbox, check, score; raises Fault when the harness itself failed."""
         ...
@@ -68,7 +72,7 @@ def run(
         extend: accept a study to which cells were added since its last run.
 
     Raises:
-        UsageError: the study or what it measures has changed since its last run.
+        UsageError: the study or what it measures has changed since its last run, or a sparsity does not fit a target.
         StorageFault: the results cannot be written. Any other fault is recorded at its cell, for a later run.
     """
     by_name = resolve(study)
@@ -87,6 +91,8 @@ def run(
                 _record_fault(store, todo, fault)
                 task.advance(len(todo))
                 continue
+            for label in dict.fromkeys(cell.sparsity for cell in todo):
+                bench.check_sparsity(Sparsity.parse(label))
             _check_protocol(store, target, bench)
             for cell in todo:
                 _run_cell(store, bench, cell, by_name[cell.pruner])
@@ -179,4 +185,5 @@ def _bench_options(study: Study) -> dict[str, Any]:
         "kl": study.kl,
         "text": study.text,
         "text_tokens": study.text_tokens,
+        "rounds": study.rounds,
     }

@@ -37,12 +37,13 @@ def windows(source: str, role: Role, target: Target, seqlen: int | None, count: 
     """Calibration windows, drawn at random places as Wanda's code does, or the first evaluation windows of a text.
 
     Args:
-        source: `bundled`, `wikitext2`, `c4`, `text:FILE`, or `tokens:FILE.npy` (int [n, seqlen], used as it is).
+        source: `bundled`, `wikitext2`, `c4`, `text:FILE`, `tokens:FILE.npy` (int [n, seqlen], used as it is), or, to
+            calibrate, `random`: ids drawn uniformly from the vocabulary, a control that has no language in it.
         role: decides which part of a source is used.
         target: its tokenizer makes the tokens; none is added at the start.
         seqlen: tokens a window; None for the target's own (a `tokens:` file has its own).
         count: windows; None for the target's own number, or for all.
-        seed: of the random places.
+        seed: of the random places, or ids.
 
     Raises:
         UsageError: unknown source, missing file, text too short, tokens that do not fit the target.
@@ -52,6 +53,10 @@ def windows(source: str, role: Role, target: Target, seqlen: int | None, count: 
     if kind == "tokens" and path:
         return Windows(source, _fitting(_token_file(Path(path)), source, target, seqlen)[:count])
     seqlen = seqlen or target.seqlen
+    if source == "random" and role == "calibration":
+        size = (count or target.calibration_samples, seqlen)
+        drawn = np.random.default_rng(seed).integers(0, int(target.checkpoint.config.vocab_size), size=size)
+        return Windows(source, _fitting(drawn, source, target, seqlen))
     stream = _tokenised(_text(source, role), source, target)
     if len(stream) < seqlen + (role == "calibration"):
         raise UsageError(f"{source}: {len(stream)} tokens are fewer than one window of {seqlen}; use a longer text")
@@ -154,7 +159,8 @@ def _text(source: str, role: Role) -> str:
         return _read(bundled("text") / f"{role}.txt")
     if source in ("wikitext2", "c4"):
         return _from_hub(source, role)
-    raise UsageError(f"unknown text {source!r}: give bundled, wikitext2, c4, text:FILE or tokens:FILE.npy")
+    more = ", or random" if role == "calibration" else "; random tokens are for calibration alone"
+    raise UsageError(f"unknown text {source!r}: give bundled, wikitext2, c4, text:FILE or tokens:FILE.npy{more}")
 
 
 def _read(path: Path) -> str:

@@ -10,4 +10,4 @@ from sandbox.masks import keep_largest
 
 def prune(task: Task) -> None:
     for layer in task.layers():
-        layer.keep(keep_largest(layer.weight.abs(), task.sparsity, scope="layer"))
+        layer.keep(keep_largest(layer.weight.abs(), task.sparsity, scope="layer", heads=layer.heads))

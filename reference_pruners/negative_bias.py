@@ -12,4 +12,6 @@ def prune(task: Task) -> None:
     for layer in task.layers():
         if layer.bias is None:
             raise NotApplicable(f"{layer.name} has no bias")
-        layer.keep(keep_largest(by_row(-layer.bias.abs(), layer.weight), task.sparsity, scope="layer"))
+        layer.keep(
+            keep_largest(by_row(-layer.bias.abs(), layer.weight), task.sparsity, scope="layer", heads=layer.heads)
+        )

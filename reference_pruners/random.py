@@ -9,4 +9,4 @@ from sandbox.masks import keep_largest
 def prune(task: Task) -> None:
     for layer in task.layers():
         drawn = torch.rand(layer.weight.shape, generator=task.generator)
-        layer.keep(keep_largest(drawn, task.sparsity, scope="layer"))
+        layer.keep(keep_largest(drawn, task.sparsity, scope="layer", heads=layer.heads))

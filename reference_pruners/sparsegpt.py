@@ -4,12 +4,16 @@ With H = X^T X + damping over the calibration tokens and U the upper Cholesky fa
 W_ij^2 / U_jj^2, and removing it adds -(W_ij / U_jj) * U_jk to every W_ik with k > j (Frantar and Alistarh 2023,
 "SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot", algorithm 1 and equations 3 and 4). Masks
 are chosen in blocks of about 128 columns, over all rows of a block; of an n:m pattern, group by group.
+
+Whole columns and heads go at once: those of smallest total W_ij^2 / [H^-1]_jj, and the columns K that are kept become
+the least-squares fit of what the layer answered, W H_:K H_KK^-1, which is the update above for all that is removed.
+Nothing can make up for a removed row, as each row has its own output.
 """
 
 import torch
 
 from sandbox.interface import Layer, Sparsity, Task
-from sandbox.masks import keep_in_groups
+from sandbox.masks import keep_in_groups, keep_largest
 
 BLOCK_COLUMNS = 128
 DAMPING = 0.01
@@ -18,14 +22,36 @@ DAMPING = 0.01
 
 def prune(task: Task) -> None:
     for layer in task.layers():
-        layer.weight = compensated(layer, task.sparsity)
+        if task.sparsity.structure == "heads" and layer.heads is None:
+            continue
+        hessian = layer.hessian
+        dead = hessian.diagonal() == 0
+        factor, damping = inverse_factor(hessian)
+        if damping > DAMPING:
+            task.note(f"{layer.name}: damping raised to {damping:.3g} of the mean diagonal")
+        if task.sparsity.structure is None:
+            layer.weight = compensated(layer, task.sparsity, factor, dead)
+        else:
+            layer.weight = without_structures(layer, task.sparsity, hessian, factor, dead)
 
 
-def compensated(layer: Layer, sparsity: Sparsity) -> torch.Tensor:
+def without_structures(
+    layer: Layer, sparsity: Sparsity, hessian: torch.Tensor, factor: torch.Tensor, dead: torch.Tensor
+) -> torch.Tensor:
+    """The weight of a layer without its least important rows, columns or heads, [out, in]."""
+    weight = torch.where(dead, 0, layer.weight)
+    inverse_diagonal = factor.square().sum(dim=0)
+    mask = keep_largest(weight**2 / inverse_diagonal, sparsity, scope="layer", heads=layer.heads)
+    kept = mask[0]
+    if sparsity.structure == "rows" or kept.all() or not kept.any():
+        return torch.where(mask, weight, 0)
+    fitted = torch.zeros_like(weight)
+    fitted[:, kept] = torch.linalg.solve(hessian[kept][:, kept], (weight @ hessian[:, kept]).t()).t()
+    return fitted
+
+
+def compensated(layer: Layer, sparsity: Sparsity, factor: torch.Tensor, dead: torch.Tensor) -> torch.Tensor:
     """The pruned weight of a layer, [out, in]."""
-    hessian = layer.hessian
-    dead = hessian.diagonal() == 0
-    factor = inverse_factor(hessian)
     columns = layer.weight.t().clone()  # [in, out]: a column of the weight is contiguous
     columns[dead] = 0
     pattern = sparsity.m or 1
@@ -62,22 +88,27 @@ def keep_all_but(saliency: torch.Tensor, count: int) -> torch.Tensor:
     return mask.reshape(saliency.shape)
 
 
-def inverse_factor(hessian: torch.Tensor) -> torch.Tensor:
-    """U, upper triangular, with U^T U = (H + damping)^-1.
+def inverse_factor(hessian: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """U, upper triangular, with U^T U = (H + damping)^-1, and the damping as a share of the diagonal's mean.
+
+    `hessian` is changed: it has the damping afterwards.
 
     Raises:
         ArithmeticError: there is none even with strong damping: the calibration is not finite.
     """
     diagonal = hessian.diagonal()
     diagonal[diagonal == 0] = 1
-    damping = DAMPING * diagonal.mean()
+    mean = diagonal.mean()
+    damping = DAMPING * mean
+    total = 0.0
     while True:
         diagonal += damping
+        total += float(damping / mean)
         lower, failed = torch.linalg.cholesky_ex(hessian)
         if not failed:
             upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
             if not failed:
-                return torch.triu(upper)
+                return torch.triu(upper), round(total, 6)
         if not torch.isfinite(damping) or damping > 100 * diagonal.mean():
             raise ArithmeticError("the Hessian has no Cholesky factor: are the calibration inputs finite?")
         damping = damping * 10

@@ -5,14 +5,17 @@ A pruner is one Python file that defines
     def prune(task): ...
 
 which changes the prunable weights of the decoder blocks so that `task.sparsity` is met. Nothing else of the file
-is called. It runs once, with no network, and may use torch, numpy and Python's standard library. What it prints
-counts for nothing: the weights are read when `prune` has returned.
+is called. It runs once, or once a round at rising sparsity where that was asked for, each time on the weights as they
+then are, with no network, and may use torch, numpy and Python's standard library. What it prints counts for nothing:
+the weights are read when `prune` has returned.
 
 What is checked afterwards, layer by layer, from the weights alone:
 
 - zeros are counted exactly (1e-30 is not zero). A layer of shape [out, in] needs at least
   min(out * floor(in * ratio), in * floor(out * ratio)) of them: rounding down by row or by column is fine;
 - with an n:m pattern, at most n weights of each m consecutive ones in a row may be non-zero;
+- with a structure, at least floor(count * ratio) of each layer's rows or columns, or of the attention heads where they
+  enter a layer, must be zero as a whole;
 - every weight is finite, and every shape is as it was.
 
 A file that spreads the budget unevenly over the layers says so with a module constant, `UNIFORM = False`: then the
@@ -52,7 +55,7 @@ class Sparsity(Protocol):
 
     @property
     def ratio(self) -> float:
-        """In [0, 1): the fraction of the prunable weights that must be exactly zero (1 - n/m with a pattern)."""
+        """In [0, 1): the fraction of the weights, or structures, that must be exactly zero (1 - n/m with a pattern)."""
 
     @property
     def n(self) -> int | None:
@@ -61,6 +64,10 @@ class Sparsity(Protocol):
     @property
     def m(self) -> int | None:
         """Length of a group; None when unstructured."""
+
+    @property
+    def structure(self) -> str | None:
+        """`rows`, `columns` or `heads` where whole ones must go; else None."""
 
 
 class Layer(Protocol):
@@ -82,6 +89,10 @@ class Layer(Protocol):
         """Index of the decoder block."""
 
     @property
+    def heads(self) -> int | None:
+        """Attention heads whose outputs enter this layer, in_features / heads consecutive columns each; else None."""
+
+    @property
     def bias(self) -> torch.Tensor | None:
         """[out_features], a copy: read only. None where the layer has none."""
 
@@ -99,11 +110,12 @@ class Layer(Protocol):
 
     @property
     def grad(self) -> torch.Tensor:
-        """[out_features, in_features]: mean gradient of the dense model's loss (next-token cross-entropy)."""
+        """[out_features, in_features]: mean gradient of the loss (next-token cross-entropy) at the weights that
+        the model had when `prune` was called: in a first round, those of the dense model."""
 
     @property
     def fisher(self) -> torch.Tensor:
-        """[out_features, in_features]: mean over the calibration sequences of the squared gradient (dense model)."""
+        """[out_features, in_features]: mean over the calibration sequences of the squared gradient, as `grad`."""
 
     def keep(self, mask: torch.Tensor) -> None:
         """Zero the weights where `mask` (bool, shaped as `weight`) is False."""
@@ -131,6 +143,9 @@ class Task(Protocol):
     @property
     def generator(self) -> torch.Generator:
         """Seeded: use it for all randomness, so that a run can be repeated."""
+
+    def note(self, text: str) -> None:
+        """Keep a remark of at most 200 characters with the result; the first 20 of a run are kept."""
 
     @property
     def model(self) -> torch.nn.Module:

@@ -36,6 +36,8 @@ class LayerSpec:
     bias: bool = False
     expert: int | None = None
     """Its index in the first dimension of a parameter that holds many matrices; None where it is a parameter alone."""
+    heads: int = 0
+    """Number of attention heads whose outputs enter this layer, side by side; 0 where none do."""
 
     @property
     def parameter(self) -> str:

@@ -8,20 +8,26 @@ import torch
 from torch.nn.functional import pad
 
 from sandbox.interface import Sparsity
+from sandbox.slices import slices
 
 
-def keep_largest(saliency: torch.Tensor, sparsity: Sparsity, scope: Literal["layer", "row"]) -> torch.Tensor:
+def keep_largest(
+    saliency: torch.Tensor, sparsity: Sparsity, scope: Literal["layer", "row"], heads: int | None = None
+) -> torch.Tensor:
     """Bool mask [out, in] that keeps the weights of largest saliency.
 
-    With an n:m pattern the n largest of each m consecutive ones in a row are kept. Otherwise exactly
-    floor(size * ratio) weights of the layer, or floor(in * ratio) of each row, are not kept; of equal saliencies
-    as many are kept as it takes.
+    With an n:m pattern the n largest of each m consecutive ones in a row are kept, with a structure the rows, columns
+    or heads whose saliencies have the largest sum. Otherwise exactly floor(size * ratio) weights of the layer, or
+    floor(in * ratio) of each row, are not kept; of equal saliencies as many are kept as it takes.
 
     Args:
         saliency: [out, in], any real dtype; NaN counts as the largest.
         sparsity: the task's.
-        scope: what competes with what, where no pattern says it.
+        scope: what competes with what, where neither a pattern nor a structure says it.
+        heads: the layer's `heads`; only a structure of heads asks for it, and keeps everything where it is None.
     """
+    if sparsity.structure is not None:
+        return keep_structures(saliency, sparsity.structure, sparsity.ratio, heads)
     if sparsity.n is not None and sparsity.m is not None:
         return keep_in_groups(saliency, sparsity.n, sparsity.m)
     rows = saliency.reshape(1, -1) if scope == "layer" else saliency
@@ -40,6 +46,19 @@ def keep_in_groups(saliency: torch.Tensor, n: int, m: int) -> torch.Tensor:
     kept = groups.topk(n, dim=-1, sorted=False).indices
     mask = torch.zeros_like(groups, dtype=torch.bool).scatter_(-1, kept, True).flatten(1)
     return mask[:, : saliency.shape[1]]
+
+
+def keep_structures(saliency: torch.Tensor, structure: str, ratio: float, heads: int | None) -> torch.Tensor:
+    """Bool mask [out, in] without the floor(count * ratio) rows, columns or heads of smallest total saliency.
+
+    It keeps everything where `structure` is `heads` and no heads enter the layer.
+    """
+    mask = torch.ones(saliency.shape, dtype=torch.bool)
+    parts, whole = slices(saliency, structure, heads), slices(mask, structure, heads)
+    if parts is not None and whole is not None:
+        count = int(len(parts) * ratio)
+        whole[parts.sum(dim=(1, 2)).topk(count, largest=False, sorted=False).indices] = False  # a view of the mask
+    return mask
 
 
 def by_row(indicator: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

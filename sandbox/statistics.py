@@ -127,13 +127,28 @@ def _add(sums: dict[_Use, list[torch.Tensor]], use: _Use, value: torch.Tensor) -
 
 
 def gradients(
-    checkpoint: Checkpoint, layers: Sequence[LayerSpec], calibration: torch.Tensor, squared: bool
+    checkpoint: Checkpoint,
+    layers: Sequence[LayerSpec],
+    calibration: torch.Tensor,
+    squared: bool,
+    weights: Weights | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Mean over the sequences of the dense model's gradient, or of its square, by layer name, [out, in].
+    """Mean over the sequences of the gradient, or of its square, by layer name, [out, in].
 
     The loss of a sequence is the mean cross-entropy of its next-token predictions, in float32.
+
+    Args:
+        checkpoint: the dense model.
+        layers: the prunable layers.
+        calibration: token ids, [n_sequences, seqlen].
+        squared: whether the squares are wanted.
+        weights: the layers' weights as last written, in place of the dense ones.
     """
     model = checkpoint.load(checkpoint.skeleton())
+    if weights is not None:
+        for block in sorted({layer.block for layer in layers}):
+            for name, weight in weights.parameters(block).items():
+                model.get_parameter(name).data = weight.clone()
     parameters = {layer.parameter: model.get_parameter(layer.parameter) for layer in layers}
     for parameter in parameters.values():
         parameter.requires_grad_(True)

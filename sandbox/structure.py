@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 from transformers.pytorch_utils import Conv1D
 
+from sandbox.attention import attention_heads, changed_first_token
 from sandbox.checkpoint import Checkpoint
 from sandbox.layout import LayerSpec
 from sandbox.products import OPERANDS, Products
@@ -148,6 +149,26 @@ def _surveyed(streamed: StreamedModel, block: nn.Module, prefix: str, index: int
     with torch.no_grad(), survey:
         list(streamed.run_block(index, hidden, parameters))
     return survey
+
+
+def _heads(
+    streamed: StreamedModel, block: nn.Module, prefix: str, index: int, hidden: torch.Tensor
+) -> Mapping[str, int]:
+    """What `attention_heads` finds in a block, with random weights: with zeros, nothing depends on anything."""
+    random = torch.Generator().manual_seed(0)
+    parameters = {
+        prefix + name: torch.empty(parameter.shape).uniform_(-0.1, 0.1, generator=random)
+        for name, parameter in block.named_parameters()
+    }
+
+    def entering(given: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen: dict[str, torch.Tensor] = {}
+        with torch.no_grad():
+            list(streamed.run_block(index, given, parameters, lambda one: seen.setdefault(one.layer, one.inputs)))
+        return seen
+
+    first = torch.empty(hidden.shape).uniform_(-1, 1, generator=random)
+    return attention_heads(entering(first), entering(changed_first_token(first)), streamed.checkpoint.config)
 
 
 def _block_specs(block: nn.Module, prefix: str, index: int, survey: _Survey) -> list[LayerSpec]:

@@ -21,10 +21,16 @@ class Sparsity:
     ratio: float
     n: int | None
     m: int | None
+    structure: str | None = None
+
+
+NOTES = 20
+NOTE_CHARACTERS = 200
+"""How many remarks of a run are kept, and how much of each."""
 
 
 class PruningTask:
-    """See `sandbox.interface.Task`."""
+    """See `sandbox.interface.Task`. One round: a later one has the weights and the remarks of the one before it."""
 
     NotApplicable = NotApplicable
 
@@ -37,13 +43,16 @@ class PruningTask:
         sparsity: Sparsity,
         statistics: str,
         seed: int,
+        earlier: PruningTask | None = None,
     ) -> None:
         self.sparsity = sparsity
         self.calibration = calibration
         self.generator = torch.Generator().manual_seed(seed)
         self._checkpoint = checkpoint
         self._mode = statistics
-        self._weights = Weights(checkpoint, layers, output)
+        self._weights: Weights = earlier._weights if earlier else Weights(checkpoint, layers, output)
+        self._dense = earlier is None
+        self.notes: list[str] = earlier.notes if earlier else []
         self._layers = [PrunableLayer(self, index, spec) for index, spec in enumerate(layers)]
         self._gradients: dict[bool, dict[str, torch.Tensor]] = {}
 
@@ -76,11 +85,20 @@ class PruningTask:
 
         if squared not in self._gradients:
             specs = [known._spec for known in self._layers]
-            self._gradients[squared] = gradients(self._checkpoint, specs, self.calibration, squared)
+            self._gradients[squared] = gradients(
+                self._checkpoint, specs, self.calibration, squared, None if self._dense else self._weights
+            )
         return self._gradients[squared][layer.name].clone()
 
+    def note(self, text: str) -> None:
+        """Keep a remark with the result."""
+        if not isinstance(text, str):
+            raise TypeError(f"a note is a text, not a {type(text).__name__}")
+        if len(self.notes) < NOTES:
+            self.notes.append(text[:NOTE_CHARACTERS])
+
     def finish(self) -> None:
-        """Write all weights as they now are."""
+        """Write all weights as they now are, and let go of them."""
         self._weights.finish()
 
 
@@ -90,6 +108,7 @@ class PrunableLayer:
     def __init__(self, task: PruningTask, index: int, spec: LayerSpec) -> None:
         self.name = spec.name
         self.block = spec.block
+        self.heads = spec.heads or None
         self._task = task
         self._index = index
         self._spec = spec

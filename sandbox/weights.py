@@ -85,10 +85,14 @@ class Weights:
     def finish(self) -> None:
         """Write everything that is live, and what was never touched: nothing may be left to mean "all zero".
 
+        All of it is let go of: what a pruner does to tensors that it still holds counts no more.
+
         Raises:
             BadWeight: as `write`.
         """
         self.write()
+        self._model = None
+        self._live.clear()
         for index, layer in enumerate(self.layers):
             if not self._output.has(index):
                 dense = self._checkpoint.weight(layer)

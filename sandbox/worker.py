@@ -57,20 +57,27 @@ def run(job_file: Path, output_folder: Path) -> int:
         prune, report["uniform"] = _load(folder / "pruner.py")
         layers = [LayerSpec(*entry) for entry in job["layers"]]
         output = OutputFile(str(output_folder / "weights"), Layout(layers))
-        task = PruningTask(
-            checkpoint=Checkpoint(folder / "model"),
-            layers=layers,
-            output=output,
-            calibration=torch.from_numpy(np.load(folder / "calibration.npy", allow_pickle=False)),
-            sparsity=Sparsity(**job["sparsity"]),
-            statistics=job["statistics"],
-            seed=job["seed"],
-        )
+        checkpoint = Checkpoint(folder / "model")
+        calibration = torch.from_numpy(np.load(folder / "calibration.npy", allow_pickle=False))
         started = time.monotonic()
-        _prune(prune, task)
+        task: PruningTask | None = None
+        for sparsity in job["sparsities"]:
+            task = PruningTask(
+                checkpoint=checkpoint,
+                layers=layers,
+                output=output,
+                calibration=calibration,
+                sparsity=Sparsity(**sparsity),
+                statistics=job["statistics"],
+                seed=job["seed"],
+                earlier=task,
+            )
+            _prune(prune, task)
+            report["notes"] = task.notes
         report["prune_seconds"] = time.monotonic() - started
         output.finish()
     except CandidateError as failed:
+        report.pop("notes", None)  # its words would have no room beside a traceback
         report |= _described(failed, str(folder / "pruner.py"))
     (output_folder / "report.json").write_text(_dumps(report))
     return REPORTED if "kind" in report else 0

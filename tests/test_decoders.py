@@ -74,7 +74,9 @@ ARCHITECTURES = {
         lambda: transformers.Gemma2Config(**SIZES, head_dim=10, sliding_window=4), "model.layers", (GATED,)
     ),
     "gemma3": Architecture(
-        lambda: transformers.Gemma3TextConfig(**SIZES, head_dim=10, sliding_window=4, layer_types=["full_attention", "sliding_attention"]),
+        lambda: transformers.Gemma3TextConfig(
+            **SIZES, head_dim=10, sliding_window=4, layer_types=["full_attention", "sliding_attention"]
+        ),
         "model.layers",
         (GATED,),
     ),

@@ -26,6 +26,7 @@ NEED_BIAS = ("bias", "negative_bias")
 
 class FakeLayer:
     name, block, bias = "layer", 0, None
+    heads: int | None = None
 
     def __init__(self, rows: int = 24, columns: int = 40, tokens: int = 200) -> None:
         generator = torch.Generator().manual_seed(3)
@@ -50,6 +51,10 @@ class FakeTask:
     def __init__(self, layer: FakeLayer, sparsity: str) -> None:
         self.layer, self.sparsity = layer, Sparsity.parse(sparsity)
         self.generator = torch.Generator().manual_seed(0)
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def layers(self) -> list[FakeLayer]:
         return [self.layer]
@@ -222,6 +227,9 @@ def test_every_reference_meets_its_target_in_the_worker(
     name: str, sparsity: str, llama_bench: Bench, opt_bench: Bench
 ) -> None:
     on_opt = opt_bench.score(pruners.find(name), Sparsity.parse(sparsity))
+    if sparsity == "2:4" and name.startswith("owl_"):  # a pattern leaves no budget to share out
+        assert on_opt.status == "NA"
+        return
     assert on_opt.status == "OK", on_opt.error
     assert on_opt.achieved_sparsity == pytest.approx(0.5, abs=0.01)
     on_llama = llama_bench.score(pruners.find(name), Sparsity.parse(sparsity))

@@ -10,7 +10,7 @@ import click
 
 from harness.errors import UsageError
 
-_TEXTS = "bundled, wikitext2, c4, text:FILE or tokens:FILE.npy."
+_TEXTS = "bundled, wikitext2, c4, text:FILE or tokens:FILE.npy"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -25,13 +25,16 @@ def _memory(_ctx: click.Context, _parameter: click.Parameter, text: str | None) 
 
 
 _PROTOCOL = [
-    click.option("--calibration", default="bundled", show_default=True, help=_TEXTS),
+    click.option("--calibration", default="bundled", show_default=True,
+                 help=f"{_TEXTS}; or random, tokens drawn at random, as a control."),
     click.option("--calibration-samples", type=click.IntRange(1), help="Calibration windows [the target's own]."),
-    click.option("--eval", "evaluation", default="bundled", show_default=True, help=f"To measure on: {_TEXTS}"),
+    click.option("--eval", "evaluation", default="bundled", show_default=True, help=f"To measure on: {_TEXTS}."),
     click.option("--eval-windows", type=click.IntRange(1), help="Evaluation windows [the target's own]."),
     click.option("--seqlen", type=click.IntRange(2), help="Tokens a window [the target's own]."),
     click.option("--statistics", type=click.Choice(["sequential", "dense"]), default="sequential", show_default=True,
                  help="Inputs of the blocks as pruned so far, or of the dense model."),
+    click.option("--rounds", type=click.IntRange(1, 1000), default=1, show_default=True,
+                 help="Calls of a pruner, at a sparsity that rises to the target."),
 ]  # fmt: skip
 _RUN = [
     click.option("--sandbox", type=click.Choice(["auto", "docker", "bubblewrap"]), default="auto", show_default=True,

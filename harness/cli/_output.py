@@ -16,6 +16,7 @@ from harness.errors import StorageFault, UsageError
 from harness.records import Measurement, Score
 
 _NAME_CHARACTERS = 31
+_NOTE_CHARACTERS = 200
 _WIDE_COLUMNS = 100
 
 
@@ -93,11 +94,16 @@ def print_scores(scores: Sequence[Score], measurement: Measurement, extras: Sequ
         if score.status == "OK" and any(marks.values()):
             said = ", ".join(mark for mark, holds in marks.items() if holds)
             out.print(Text(f"{short(score.pruner)} at {score.sparsity}: {said}", "yellow"), soft_wrap=True)
+    for score in scores:
+        for note in score.notes:
+            said = console.plain(note, _NOTE_CHARACTERS).replace("\n", " ")
+            out.print(Text(f"{short(score.pruner)} at {score.sparsity}: {said}", "dim"), soft_wrap=True)
     dense = scores[0].dense_perplexity if scores else None
     level = scores[0].isolation if scores else ""
+    rounds = f", pruned in {measurement.rounds} rounds" if measurement.rounds != 1 else ""
     out.print(
         f"dense {_number(dense, 3)}; protocol {measurement.id} ({measurement.windows} windows of {measurement.seqlen} "
-        f"tokens, per token, {measurement.dtype}, evaluation {measurement.evaluation}); isolation {level}",
+        f"tokens, per token, {measurement.dtype}, evaluation {measurement.evaluation}{rounds}); isolation {level}",
         style="dim",
         markup=False,
         soft_wrap=True,

@@ -10,7 +10,12 @@ from harness.cli._options import bench_options, extra_options, json_option
 @click.command()
 @click.argument("pruners", nargs=-1, metavar="PRUNER...", required=True)
 @click.option("--target", required=True, help="smollm2-135m, testbed-llama, testbed-opt, a model folder, a hub id.")
-@click.option("--sparsity", "sparsities", required=True, help="Ratios and n:m patterns, as in 0.5,2:4.")
+@click.option(
+    "--sparsity",
+    "sparsities",
+    required=True,
+    help="Ratios, n:m patterns, structures, as in 0.5,2:4,rows:0.5 (columns:, heads:).",
+)
 @bench_options
 @extra_options
 @json_option
@@ -37,6 +42,8 @@ def command(
     from harness.pipeline import open_bench
 
     bench = open_bench(target, **bench_arguments)  # type: ignore[arg-type]
+    for sparsity in wanted:
+        bench.check_sparsity(sparsity)
     scores, faults = [], []
     with console.progress(f"{len(found)} pruners on {target}", len(found) * len(wanted)) as bar:
         for sparsity in wanted:

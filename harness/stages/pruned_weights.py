@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from harness.records import Failure, Sparsity
 from harness.status import Status
 from sandbox.checkpoint import Checkpoint
 from sandbox.layout import LayerSpec, Layout, block_parameters
+from sandbox.slices import slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,41 +39,26 @@ class PrunedWeights:
     def check(self, sparsity: Sparsity, uniform: bool) -> Verdict:
         """Structure, finiteness, pattern, sparsity; the first that fails decides.
 
-        A layer [out, in] needs min(out * floor(in * ratio), in * floor(out * ratio)) exact zeros; with `uniform`
-        False the sum over the layers counts. Of n:m, each group of m consecutive weights in a row, and what is left
-        of a row, may keep at most n.
+        A layer [out, in] needs min(out * floor(in * ratio), in * floor(out * ratio)) exact zeros. Of n:m, each group of
+        m consecutive weights in a row, and what is left of a row, may keep at most n. Of a structure, floor(count *
+        ratio) rows, columns or heads of a layer must be zero as a whole; heads are asked of the layers that they enter.
+        With `uniform` False a ratio's zeros, or a structure's, count over all layers together.
         """
         if problem := self._structure():
             return _verdict(Status.BAD_OUTPUT, problem)
-        zeros = needed = total = 0
-        missed: str | None = None
-        violated: str | None = None
+        found: list[_Found] = []
         changed = False
         with console.progress("checking the pruned weights", len(self._layout.layers)) as bar:
             for index, layer in enumerate(self._layout.layers):
                 weight = self.weight(index)
                 if not torch.isfinite(weight).all():
                     return _verdict(Status.NON_FINITE, f"{layer.name} holds values that are not finite")
-                here = layer.size - int(torch.count_nonzero(weight))
-                least = _least_zeros(layer, sparsity.ratio)
-                zeros, needed, total = zeros + here, needed + least, total + layer.size
-                if here < least and missed is None:
-                    missed = f"{layer.name} has {here} zeros of {layer.size}, but needs {least}"
-                if sparsity.n is not None and sparsity.m is not None and violated is None:
-                    worst = _most_kept(weight, sparsity.m)
-                    if worst > sparsity.n:
-                        violated = f"{layer.name} keeps {worst} of {sparsity.m} weights, where {sparsity.n} may be"
+                found.append(_found(layer, weight, sparsity))
                 changed = changed or self._changed(index)
                 bar.advance()
-        achieved = zeros / total
-        if violated:
-            return _verdict(Status.PATTERN_VIOLATED, violated, achieved, changed)
-        if sparsity.n is None and not uniform:
-            missed = None if zeros >= needed else f"{zeros} weights of {total} are zero, but {needed} must be"
-        if missed and uniform and zeros >= needed:
-            missed += "; a file that spreads its budget unevenly says UNIFORM = False"
-        if missed and sparsity.n is None:
-            return _verdict(Status.SPARSITY_MISSED, missed, achieved, changed)
+        achieved = sum(one.zeros for one in found) / sum(one.layer.size for one in found)
+        if wrong := _problem(found, sparsity, uniform):
+            return _verdict(*wrong, achieved, changed)
         return Verdict(Status.OK, None, achieved, changed)
 
     def weight(self, index: int) -> torch.Tensor:
@@ -125,10 +111,87 @@ def _verdict(
     return Verdict(status, Failure(status.stage, status.value, message), achieved_sparsity, weights_changed)
 
 
-def _least_zeros(layer: LayerSpec, ratio: float) -> int:
-    by_row = layer.out_features * int(layer.in_features * ratio)
-    by_column = layer.in_features * int(layer.out_features * ratio)
-    return min(by_row, by_column)
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was counted in one layer, and what the sparsity asks of it."""
+
+    layer: LayerSpec
+    zeros: int
+    least_zeros: int
+    most_kept: int = 0
+    """In any group of a pattern."""
+    whole: int = 0
+    """Structures that are zero as a whole."""
+    least_whole: int = 0
+    whole_size: int = 0
+    """Weights of one structure."""
+
+    @property
+    def least_in_whole(self) -> int:
+        """Weights of the structures that must be zero."""
+        return self.least_whole * self.whole_size
+
+
+def _found(layer: LayerSpec, weight: torch.Tensor, sparsity: Sparsity) -> _Found:
+    zeros = layer.size - int(torch.count_nonzero(weight))
+    by_row = layer.out_features * int(layer.in_features * sparsity.ratio)
+    by_column = layer.in_features * int(layer.out_features * sparsity.ratio)
+    found = _Found(layer, zeros, min(by_row, by_column))
+    if sparsity.m is not None:
+        return replace(found, most_kept=_most_kept(weight, sparsity.m))
+    parts = None if sparsity.structure is None else slices(weight, sparsity.structure, layer.heads)
+    if parts is None:
+        return found
+    whole = int((parts == 0).all(dim=2).all(dim=1).sum())
+    least_whole = int(len(parts) * sparsity.ratio)
+    return replace(found, whole=whole, least_whole=least_whole, whole_size=layer.size // len(parts))
+
+
+def _problem(found: list[_Found], sparsity: Sparsity, uniform: bool) -> tuple[Status, str] | None:
+    """What the sparsity asks for and the weights do not have."""
+    if sparsity.n is not None:
+        for one in found:
+            if one.most_kept > sparsity.n:
+                kept = f"{one.layer.name} keeps {one.most_kept} of {sparsity.m} weights, where {sparsity.n} may be"
+                return Status.PATTERN_VIOLATED, kept
+        return None
+    if sparsity.structure is not None:
+        return _structure_problem(found, sparsity.structure, uniform)
+    zeros, least = sum(one.zeros for one in found), sum(one.least_zeros for one in found)
+    if not uniform:
+        total = sum(one.layer.size for one in found)
+        missed = f"{zeros} weights of {total} are zero, but {least} must be"
+        return (Status.SPARSITY_MISSED, missed) if zeros < least else None
+    for one in found:
+        if one.zeros < one.least_zeros:
+            missed = f"{one.layer.name} has {one.zeros} zeros of {one.layer.size}, but needs {one.least_zeros}"
+            return Status.SPARSITY_MISSED, missed + _hint(zeros >= least)
+    return None
+
+
+def _structure_problem(found: list[_Found], structure: str, uniform: bool) -> tuple[Status, str] | None:
+    """Whole structures are missing: a wrong pattern where zeros are enough but scattered, else too little sparsity."""
+    asked = [one for one in found if one.least_whole]
+    whole = sum(one.whole * one.whole_size for one in asked)
+    least = sum(one.least_in_whole for one in asked)
+    if not uniform:
+        if whole >= least:
+            return None
+        scattered = sum(one.zeros for one in asked) >= least
+        message = f"whole {structure} of zeros hold {whole} weights, but must hold {least}"
+    else:
+        short = [one for one in asked if one.whole < one.least_whole]
+        if not short:
+            return None
+        scattered = all(one.zeros >= one.least_in_whole for one in short)
+        first = next(one for one in short if scattered or one.zeros < one.least_in_whole)
+        message = f"{first.layer.name} has {first.whole} {structure} of zeros, but needs {first.least_whole}"
+        message += _hint(whole >= least)
+    return Status.PATTERN_VIOLATED if scattered else Status.SPARSITY_MISSED, message
+
+
+def _hint(enough_in_all: bool) -> str:
+    return "; a file that spreads its budget unevenly says UNIFORM = False" if enough_in_all else ""
 
 
 def _most_kept(weight: torch.Tensor, m: int) -> int:

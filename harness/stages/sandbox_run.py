@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from harness.resources import cache_folder
 from harness.status import Status
 from harness.targets import Target
 from sandbox.layout import MAGIC, Layout
+from sandbox.task import NOTE_CHARACTERS, NOTES
 
 _REPORT_BYTES = 1 << 16
 _REPORTED_KINDS = {
@@ -51,7 +52,8 @@ class Job:
     source: bytes
     target: Target
     calibration: np.ndarray
-    sparsity: Sparsity
+    sparsities: Sequence[Sparsity]
+    """One for each round."""
     statistics: str
     seed: int
 
@@ -66,6 +68,8 @@ class SandboxRun:
     prune_seconds: float | None
     uniform: bool
     output: int
+    notes: tuple[str, ...] = ()
+    """Remarks of a run that has an output; as free to invent as all of the report."""
 
 
 @contextmanager
@@ -106,7 +110,7 @@ def sandbox_run(job: Job, sandbox: Sandbox, limits: Limits) -> Iterator[SandboxR
 def _inputs(job: Job, limits: Limits, folder: Path) -> list[Mount]:
     task = {
         "version": 1,
-        "sparsity": asdict(job.sparsity),
+        "sparsities": [asdict(sparsity) for sparsity in job.sparsities],
         "statistics": job.statistics,
         "seed": job.seed,
         "threads": limits.threads,
@@ -158,6 +162,7 @@ def _judged(execution: Execution, limits: Limits, layout: Layout, output: int, r
         prune_seconds=seconds if status is None else None,
         uniform=report.get("uniform") is not False,
         output=output,
+        notes=_notes(report.get("notes")) if status is None else (),
     )
 
 
@@ -198,6 +203,11 @@ def _reported(kind: Status, report: dict[str, Any]) -> Failure:
         line=line if type(line) is int and 0 < line < 1 << 31 else None,
         traceback=_words(report.get("traceback"), 8000),
     )
+
+
+def _notes(value: object) -> tuple[str, ...]:
+    notes = value[:NOTES] if isinstance(value, list) else []
+    return tuple(words for note in notes if (words := _words(note, NOTE_CHARACTERS)))
 
 
 def _words(value: object, limit: int) -> str | None:

@@ -64,9 +64,13 @@ class FakeBench:
             calibration_samples=options.get("calibration_samples") or 16,
             calibration_sha256=_digest("calibration"),
             id=lab.protocol,
+            rounds=options.get("rounds") or 1,
         )
         self.dense_losses = tuple(_losses(target, math.log(20.0)))
         self.dense_perplexity = metrics.perplexity(self.dense_losses)
+
+    def check_sparsity(self, sparsity: Sparsity) -> None:
+        """Every sparsity fits."""
 
     def score(self, pruner: Pruner, sparsity: Sparsity) -> Score:
         """A score that depends on the names of the pruner, target and sparsity alone."""

@@ -1,0 +1,1 @@
+"""Programs that measure the harness itself, or what its choices do to its numbers."""
