@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -56,14 +56,14 @@ class Checkpoint:
         config.use_cache = False
         return config
 
-    def skeleton(self) -> nn.Module:
+    def skeleton(self, dtype: torch.dtype = torch.float32) -> nn.Module:
         """The model in evaluation mode with real buffers, and with all parameters on the meta device."""
         from transformers import AutoModelForCausalLM  # noqa: PLC0415 - see the class
 
         with _parameters_on_meta():
             model: nn.Module = AutoModelForCausalLM.from_config(
                 self.config,
-                dtype=torch.float32,
+                dtype=dtype,
                 trust_remote_code=False,
                 experts_implementation="eager",  # one product for each expert, so that its inputs can be seen
             )
@@ -83,8 +83,8 @@ class Checkpoint:
                 raise KeyError(f"the checkpoint lacks {name}")
             _check_shape(name, self._handles[name].get_slice(name).get_shape(), expected)
 
-    def load(self, model: nn.Module, skip: str | None = None) -> nn.Module:
-        """Give a skeleton its parameters, but for those whose names start with `skip`; tied ones stay tied.
+    def load(self, model: nn.Module, wanted: Callable[[str], bool] = bool) -> nn.Module:
+        """Give a skeleton those of its parameters whose names are `wanted` (all, by default); tied ones stay tied.
 
         Raises:
             KeyError: the checkpoint lacks a parameter.
@@ -94,7 +94,7 @@ class Checkpoint:
         for name, parameter in model.named_parameters(remove_duplicate=False):
             shared.setdefault(id(parameter), []).append(name)
         for name, expected in list(model.named_parameters()):
-            if name in self and not (skip and name.startswith(skip)):
+            if name in self and wanted(name):
                 tensor = self.tensor(name)
                 _check_shape(name, list(tensor.shape), expected)
                 loaded = nn.Parameter(tensor, requires_grad=False)
@@ -104,7 +104,7 @@ class Checkpoint:
         if tie is not None:
             tie()
         for name, parameter in model.named_parameters():
-            if parameter.is_meta and not (skip and name.startswith(skip)):
+            if parameter.is_meta and wanted(name):
                 raise KeyError(f"the checkpoint lacks {name}")
         return model
 

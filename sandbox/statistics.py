@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from sandbox.checkpoint import Checkpoint
 from sandbox.layout import LayerSpec, oriented
-from sandbox.products import Product
 from sandbox.streaming import StreamedModel
+from sandbox.sums import Kind, Sums, totals
 from sandbox.weights import Weights
-
-Kind = Literal["norm", "hessian", "inputs"]
-_Use = tuple[str, int]
-"""A layer's name, and how often it had run before in the same pass."""
 
 
 class InputStatistics:
@@ -36,6 +30,7 @@ class InputStatistics:
         self._dense = mode == "dense"
         self._block = -1
         self._hidden: torch.Tensor | None = None
+        self._left: torch.Tensor | None = None
         self._results: dict[Kind, dict[str, torch.Tensor]] = {}
 
     def of(self, layer: LayerSpec, kind: Kind) -> torch.Tensor:
@@ -56,74 +51,32 @@ class InputStatistics:
         self._weights.write(except_block=block)
         self._results = {}
         if self._hidden is None or block < self._block:
-            self._hidden, self._block = self._model.embed(self._calibration), 0
+            self._hidden, self._block, self._left = self._model.embed(self._calibration), 0, None
         for passed in range(self._block, block):
-            weights = None if self._dense else self._weights.parameters(passed)
-            self._hidden = torch.cat(list(self._model.run_block(passed, self._hidden, weights)))
+            if self._left is None:
+                weights = None if self._dense else self._weights.parameters(passed)
+                self._left = self._model.run_block(passed, self._hidden, weights)
+            self._hidden, self._left = self._left, None
         self._block = block
 
     def _collect(self, block: int, kind: Kind) -> dict[str, torch.Tensor]:
-        """One pass through a block; what is given to several layers is summed once."""
+        """One pass through a block; what is given to several layers is summed once.
+
+        Of a block that will be changed, what comes after the last layer's input need not be computed.
+        """
         assert self._hidden is not None
-        names = {layer.name for layer in self._weights.layers if layer.block == block}
-        parts: dict[str, dict[_Use, None]] = {}
-        sums: dict[_Use, list[torch.Tensor]] = {}
-        uses: Counter[str] = Counter()
-        last: list[tuple[_Use, torch.Tensor, int]] = []
-
-        def watch(product: Product) -> None:
-            name, given = product.layer, product.inputs
-            if name not in names:
-                return
-            if last and _is_same(given, *last[0][1:]):
-                parts.setdefault(name, {})[last[0][0]] = None
-                return
-            use = (name, uses[name])
-            uses[name] += 1
-            last[:] = [(use, given, given._version)]
-            parts.setdefault(name, {})[use] = None
-            tokens = given.reshape(-1, given.shape[-1])
-            if kind == "inputs":
-                sums.setdefault(use, []).append(tokens.clone())
-            elif kind == "norm":
-                _add(sums, use, tokens.square().sum(dim=0))
-            elif use in sums:
-                sums[use][0].addmm_(tokens.t(), tokens)
-            else:
-                sums[use] = [tokens.t() @ tokens]
-
+        layers = [layer for layer in self._weights.layers if layer.block == block]
+        cut = not self._dense and all(layer.expert is None for layer in layers)
+        sums = [Sums(kind, {layer.name for layer in layers}, cut) for _ in range(self._model.lanes)]
         weights = None if self._dense else self._weights.parameters(block)
-        for _ in self._model.run_block(block, self._hidden, weights, watch):
-            last.clear()
-            uses.clear()
-        results = {tuple(own): self._finished(kind, [sums[use] for use in own]) for own in parts.values()}
-        return {name: results[tuple(own)] for name, own in parts.items()}
-
-    def _finished(self, kind: Kind, parts: list[list[torch.Tensor]]) -> torch.Tensor:
-        """From the sums, or the pieces, of each use of a layer."""
-        if kind == "inputs":
-            return torch.cat([piece for pieces in parts for piece in pieces])
-        total = torch.stack([summed for (summed,) in parts]).sum(dim=0) if len(parts) > 1 else parts[0][0]
-        return total.sqrt() if kind == "norm" else total / self._calibration.numel()
+        left = self._model.run_block(block, self._hidden, weights, lambda lane: sums[lane].batch())
+        self._left = left if self._dense else None
+        return totals(kind, sums, self._calibration.numel())
 
 
 def _shape(layer: LayerSpec, kind: Kind) -> tuple[int, ...]:
     rows = {"norm": (), "hessian": (layer.in_features,), "inputs": (0,)}
     return *rows[kind], layer.in_features
-
-
-def _is_same(given: torch.Tensor, other: torch.Tensor, version: int) -> bool:
-    """Whether a layer is given what another was given, perhaps in another view, and not changed since."""
-    same_memory = given.data_ptr() == other.data_ptr() and given.is_contiguous() and other.is_contiguous()
-    same_shape = given.shape[-1] == other.shape[-1] and given.numel() == other.numel()
-    return given._version == version and (given is other or (same_memory and same_shape and given.numel() > 0))
-
-
-def _add(sums: dict[_Use, list[torch.Tensor]], use: _Use, value: torch.Tensor) -> None:
-    if use in sums:
-        sums[use][0].add_(value)
-    else:
-        sums[use] = [value]
 
 
 def gradients(

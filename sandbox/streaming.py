@@ -6,88 +6,121 @@ block by calling it with the arguments that the model itself had passed to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call
 
 from sandbox.checkpoint import Checkpoint
+from sandbox.lanes import in_lanes
 from sandbox.products import Product, Products
 
 BATCH_TOKENS = 512
 """Tokens that go through a block at once: enough for efficient matrix products, few enough for the cache."""
+SMALL_BLOCK = 32_000_000
+"""Parameters up to which batches run side by side; those of a larger block keep all cores busy one by one."""
 
 _Call = tuple[tuple[Any, ...], dict[str, Any]]
+_Instead = Callable[[tuple[Any, ...], dict[str, Any]], torch.Tensor]
+Watch = Callable[[int], Callable[[Product], object]]
+"""For the index of a lane, at the start of each batch in it: what is called with each linear product of the batch."""
 
 
 class UnsupportedModel(Exception):
     """The architecture has no list of decoder blocks, or prunable weights of a kind that is not handled."""
 
 
+class Enough(Exception):
+    """Raised by what watches a block: the rest of the batch need not be computed."""
+
+
 class StreamedModel:
-    """The parts around the blocks are loaded; each block's weights are read when it runs.
+    """The parts around the blocks are loaded when they are needed; each block's weights are read when it runs.
 
     Attributes:
         blocks: number of decoder blocks.
+        lanes: how many batches run side by side.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> None:
+        """Read the architecture; `dtype` is what the model computes in."""
         self.checkpoint = checkpoint
-        self._model = checkpoint.skeleton()
+        self.dtype = dtype
+        self._model = checkpoint.skeleton(dtype)
         self._prefix, self._blocks = find_blocks(self._model)
-        self._decoder = self._model.get_submodule(self._prefix.rpartition(".")[0])
-        checkpoint.load(self._model, skip=f"{self._prefix}.")
+        decoder = self._prefix.rpartition(".")[0]
+        self._decoder = self._model.get_submodule(decoder)
+        self._decoder_prefix = f"{decoder}." if decoder else ""
         self.blocks = len(self._blocks)
+        size = max(sum(parameter.numel() for parameter in block.parameters()) for block in self._blocks)
+        self.lanes = torch.get_num_threads() if size <= SMALL_BLOCK else 1
         self._calls: dict[torch.Size, list[_Call]] = {}
-        self._returns_tuple = False
-        self._probe()
+        self._has_head = False
+        self._loading = threading.Lock()
+        self._bypass = _Bypass()
+        for block in self._blocks:
+            block.forward = self._bypass.around(block)
 
-    def batches(self, ids: torch.Tensor) -> Sequence[torch.Tensor]:
-        """`ids` [n, seqlen] in batches of about `BATCH_TOKENS` tokens."""
-        batches: tuple[torch.Tensor, ...] = ids.split(max(1, BATCH_TOKENS // ids.shape[1]))
-        return batches
+    def batches(self, count: int, seqlen: int) -> list[slice]:
+        """The batches, of about `BATCH_TOKENS` tokens, of `count` sequences."""
+        size = max(1, BATCH_TOKENS // seqlen)
+        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """What enters block 0: [n, seqlen, hidden_size] for ids [n, seqlen]."""
-        return torch.cat([self._enter(batch) for batch in self.batches(ids)])
+        around = f"{self._prefix}."
+        if not self._has_head:
+            self._load(lambda name: name.startswith(self._decoder_prefix) and not name.startswith(around))
+        self._probe()
+        return torch.cat([self._enter(ids[batch]) for batch in self.batches(*ids.shape)])
 
     def run_block(
         self,
         block: int,
         hidden: torch.Tensor,
         weights: Mapping[str, torch.Tensor] | None = None,
-        watch: Callable[[Product], object] | None = None,
-    ) -> Iterator[torch.Tensor]:
-        """Yield what leaves a block, batch by batch, for what enters it, [n, seqlen, hidden_size].
+        watch: Watch | None = None,
+    ) -> torch.Tensor:
+        """What leaves a block, [n, seqlen, hidden_size], for what enters it, of the same shape.
 
         Args:
             block: its index.
-            hidden: what `embed` gave, or the concatenated outputs of the block before.
+            hidden: what `embed` gave, or the output of the block before.
             weights: full parameter names to tensors as stored, instead of the checkpoint's.
-            watch: called before each linear product with one of the block's parameters, in the order in which they run;
-                for an expert only where a token of the batch goes to it.
+            watch: told of each linear product with one of the block's parameters before it is computed, in forward
+                order; of an expert's only where a token of the batch goes to it. If it raises `Enough`, the output of
+                that batch is not computed, and undefined.
         """
-        module, prefix = self._blocks[block], f"{self._prefix}.{block}."
-        parameters = {
-            name: weights[prefix + name]
-            if weights is not None and prefix + name in weights
-            else self.checkpoint.tensor(prefix + name)
-            for name, _ in module.named_parameters()
-        }
-        full_names = {prefix + name: tensor for name, tensor in parameters.items()}
-        watching = nullcontext() if watch is None else Products(full_names, watch)
-        for batch in self.batches(hidden):
+        module, parameters = self._blocks[block], self._parameters(block, weights)
+        watched = {f"{self._prefix}.{block}.{name}": tensor for name, tensor in parameters.items()}
+        batches = self.batches(*hidden.shape[:2])
+        left = torch.empty_like(hidden)
+
+        def run(lane: int, item: int) -> None:
+            batch = hidden[batches[item]]
             args, kwargs = self._calls[batch.shape[:2]][block]
-            with watching:
-                output = functional_call(module, parameters, (batch, *args), kwargs)
-            yield output[0] if isinstance(output, tuple) else output
+            try:
+                with nullcontext() if watch is None else Products(watched, watch(lane)):
+                    output = module(batch, *args, **kwargs)
+            except Enough:
+                return
+            left[batches[item]] = output[0] if isinstance(output, tuple) else output
+
+        with _installed(module, parameters):
+            in_lanes(self.lanes, len(batches), run)
+        return left
 
     def logits(self, ids: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """[n, seqlen, vocabulary] from what left the last block."""
-        with self._bypassed(lambda *_: hidden):
+        """[n, seqlen, vocabulary] from what left the last block; may be called from several threads at once."""
+        with self._loading:
+            if not self._has_head:
+                self._load(lambda name: not name.startswith(f"{self._prefix}."))
+                self._has_head = True
+        with self._bypass.active(lambda *_: hidden):
             result: torch.Tensor = self._model(input_ids=ids).logits
         return result
 
@@ -101,39 +134,71 @@ class StreamedModel:
             entered.append(hidden)
             return hidden
 
-        with self._bypassed(record):
+        with self._bypass.active(record):
             self._decoder(input_ids=ids)
         self._calls[ids.shape] = calls
         return entered[0]
 
-    @contextmanager
-    def _bypassed(self, instead: Callable[[tuple[Any, ...], dict[str, Any]], torch.Tensor]) -> Iterator[None]:
-        """While active, a call of any block gives what `instead` gives for its arguments."""
+    def _probe(self) -> None:
+        """Learn whether the blocks return a tensor or a tuple, as architectures differ."""
+        with self._bypass.active(_stop):
+            try:
+                self._decoder(input_ids=torch.zeros(1, 2, dtype=torch.long))
+            except _FirstCall as first:
+                args, kwargs = first.args
+        with torch.no_grad(), _installed(self._blocks[0], self._parameters(0, None)):
+            self._bypass.returns_tuple = isinstance(self._blocks[0](*args, **kwargs), tuple)
+
+    def _parameters(self, block: int, weights: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
+        """A block's parameters by their names in it: those of `weights`, else the checkpoint's."""
+        prefix = f"{self._prefix}.{block}."
+        parameters = {}
+        for name, _ in self._blocks[block].named_parameters():
+            given = None if weights is None else weights.get(prefix + name)
+            parameters[name] = (self.checkpoint.tensor(prefix + name) if given is None else given).to(self.dtype)
+        return parameters
+
+    def _load(self, wanted: Callable[[str], bool]) -> None:
+        self.checkpoint.load(self._model, wanted)
+        if self.dtype != torch.float32:
+            for name, parameter in self._model.named_parameters():
+                if wanted(name):
+                    parameter.data = parameter.data.to(self.dtype)
+
+
+class _Bypass:
+    """Lets the model run without its blocks, in the threads that ask for it.
+
+    Attributes:
+        returns_tuple: whether the blocks return a tuple and not a tensor.
+    """
+
+    def __init__(self) -> None:
+        self.returns_tuple = False
+        self._thread = threading.local()
+
+    def around(self, block: nn.Module) -> Callable[..., Any]:
+        """A block's `forward`, which does as `active` says in a thread where that is so."""
+        itself = weakref.ref(block)  # no cycle: a model that is done with is freed at once
 
         def forward(*args: Any, **kwargs: Any) -> Any:
+            instead: _Instead | None = getattr(self._thread, "instead", None)
+            if instead is None:
+                own: Any = itself()
+                return type(own).forward(own, *args, **kwargs)
             hidden = instead(args, kwargs)
-            return (hidden,) if self._returns_tuple else hidden
+            return (hidden,) if self.returns_tuple else hidden
 
-        for block in self._blocks:
-            block.forward = forward
+        return forward
+
+    @contextmanager
+    def active(self, instead: _Instead) -> Iterator[None]:
+        """While active, a call of any block in this thread gives what `instead` gives for its arguments."""
+        self._thread.instead = instead
         try:
             yield
         finally:
-            for block in self._blocks:
-                del block.forward
-
-    def _probe(self) -> None:
-        """Learn whether the blocks return a tensor or a tuple, as architectures differ."""
-        ids = torch.zeros(1, 2, dtype=torch.long)
-        with self._bypassed(_stop):
-            try:
-                self._decoder(input_ids=ids)
-            except _FirstCall as first:
-                args, kwargs = first.args
-        names = [name for name, _ in self._blocks[0].named_parameters()]
-        parameters = {name: self.checkpoint.tensor(f"{self._prefix}.0.{name}") for name in names}
-        with torch.no_grad():
-            self._returns_tuple = isinstance(functional_call(self._blocks[0], parameters, args, kwargs), tuple)
+            del self._thread.instead
 
 
 class _FirstCall(Exception):
@@ -142,6 +207,25 @@ class _FirstCall(Exception):
 
 def _stop(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
     raise _FirstCall(args, kwargs)
+
+
+@contextmanager
+def _installed(module: nn.Module, parameters: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """While active, a module has `parameters` (by name; what shares one goes on sharing it) in the place of its own."""
+    own = {id(parameter): parameters[name] for name, parameter in module.named_parameters()}
+    places = [
+        (part, leaf, parameter)
+        for part in module.modules()
+        for leaf, parameter in part._parameters.items()
+        if parameter is not None
+    ]
+    for part, leaf, parameter in places:
+        part._parameters[leaf] = own[id(parameter)]  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for part, leaf, parameter in places:
+            part._parameters[leaf] = parameter
 
 
 def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:

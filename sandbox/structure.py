@@ -59,7 +59,9 @@ def layer_specs(checkpoint: Checkpoint) -> list[LayerSpec]:
             shapes = tuple((name, tuple(parameter.shape)) for name, parameter in block.named_parameters())
             if shapes not in known:  # blocks of the same shapes are made alike
                 survey = _surveyed(streamed, block, f"{prefix}.{index}.", index, hidden)
-                known[shapes] = _block_specs(block, f"{prefix}.{index}.", index, survey)
+                heads = _heads(streamed, block, f"{prefix}.{index}.", index, hidden)
+                found = _block_specs(block, f"{prefix}.{index}.", index, survey)
+                known[shapes] = [replace(spec, heads=heads.get(spec.name, 0)) for spec in found]
             for spec in known[shapes]:
                 inner = spec.name.removeprefix(f"{prefix}.{spec.block}.")
                 specs.append(replace(spec, name=f"{prefix}.{index}.{inner}", block=index))
@@ -147,7 +149,7 @@ def _surveyed(streamed: StreamedModel, block: nn.Module, prefix: str, index: int
     parameters = {prefix + name: torch.zeros(parameter.shape) for name, parameter in block.named_parameters()}
     survey = _Survey(parameters)
     with torch.no_grad(), survey:
-        list(streamed.run_block(index, hidden, parameters))
+        streamed.run_block(index, hidden, parameters)
     return survey
 
 
@@ -164,7 +166,7 @@ def _heads(
     def entering(given: torch.Tensor) -> dict[str, torch.Tensor]:
         seen: dict[str, torch.Tensor] = {}
         with torch.no_grad():
-            list(streamed.run_block(index, given, parameters, lambda one: seen.setdefault(one.layer, one.inputs)))
+            streamed.run_block(index, given, parameters, lambda _: lambda one: seen.setdefault(one.layer, one.inputs))
         return seen
 
     first = torch.empty(hidden.shape).uniform_(-1, 1, generator=random)

@@ -185,7 +185,7 @@ def streamed_logits(checkpoint: Checkpoint, weights: Callable[[int], dict[str, t
     with torch.no_grad():
         hidden = model.embed(IDS)
         for block in range(model.blocks):
-            hidden = torch.cat(list(model.run_block(block, hidden, weights and weights(block))))
+            hidden = model.run_block(block, hidden, weights and weights(block))
         return torch.cat([model.logits(row, states) for row, states in zip(IDS.split(1), hidden.split(1), strict=True)])
 
 

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from harness import console
 from sandbox.checkpoint import Checkpoint
+from sandbox.lanes import in_lanes
 from sandbox.streaming import StreamedModel
 
 BlockWeights = Callable[[int], Mapping[str, torch.Tensor]]
@@ -22,7 +23,7 @@ class Measured:
     """What one pass over the windows [n, seqlen] gave."""
 
     states: torch.Tensor
-    """What left the last block, float32 [n, seqlen, hidden_size]."""
+    """What left the last block, [n, seqlen, hidden_size]."""
     losses: list[float]
     """Mean next-token cross-entropy of each window, in nats."""
     divergences: list[float] | None
@@ -30,20 +31,25 @@ class Measured:
 
 
 def window_losses(
-    checkpoint: Checkpoint, ids: np.ndarray, weights: BlockWeights | None, description: str
+    checkpoint: Checkpoint,
+    ids: np.ndarray,
+    weights: BlockWeights | None,
+    description: str,
+    dtype: torch.dtype = torch.float32,
 ) -> list[float]:
     """Mean next-token cross-entropy, in nats, of each window [n, seqlen] over its seqlen - 1 predictions.
 
-    Computed in float32, block by block. Perplexity is exp of the mean over the windows, as Wanda and SparseGPT
-    measure it.
+    Computed block by block in `dtype`, the loss always in float32. Perplexity is exp of the mean over the windows, as
+    Wanda and SparseGPT measure it.
 
     Args:
         checkpoint: the dense model.
         ids: token ids, int64 [n, seqlen].
         weights: pruned weights by block; None scores the dense model.
         description: what the progress bar says.
+        dtype: what the model computes in.
     """
-    return measure(checkpoint, ids, weights, description).losses
+    return measure(checkpoint, ids, weights, description, dtype=dtype).losses
 
 
 def measure(
@@ -52,27 +58,32 @@ def measure(
     weights: BlockWeights | None,
     description: str,
     dense_states: torch.Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Measured:
     """Losses as `window_losses`, and the divergence from the dense model where its `states` are given.
 
     A window's divergence is the mean over its seqlen - 1 predictions of KL(dense || pruned), in nats, of the
-    distributions over the vocabulary; float32 log-softmax. The logits of one window at a time are in memory.
+    distributions over the vocabulary; float32 log-softmax. Each lane has the logits of one window in memory.
     """
-    model = StreamedModel(checkpoint)
+    model = StreamedModel(checkpoint, dtype)
     tokens = torch.from_numpy(ids)
-    losses: list[float] = []
-    divergences: list[float] = []
+    losses = [0.0] * len(tokens)
+    divergences = [0.0] * len(tokens)
+
+    def read(_lane: int, index: int) -> None:
+        window = tokens[index : index + 1]
+        logits = _predictions(model, window, hidden[index : index + 1])
+        losses[index] = float(cross_entropy(logits, window[0, 1:]))
+        if dense_states is not None:
+            dense = _predictions(model, window, dense_states[index : index + 1])
+            divergences[index] = _divergence(dense, logits)
+
     with torch.no_grad(), console.progress(description, model.blocks + 1) as bar:
         hidden = model.embed(tokens)
         for block in range(model.blocks):
-            hidden = torch.cat(list(model.run_block(block, hidden, weights and weights(block))))
+            hidden = model.run_block(block, hidden, weights and weights(block))
             bar.advance()
-        for index, window in enumerate(tokens.split(1)):
-            logits = _predictions(model, window, hidden[index : index + 1])
-            losses.append(float(cross_entropy(logits, window[0, 1:])))
-            if dense_states is not None:
-                dense = _predictions(model, window, dense_states[index : index + 1])
-                divergences.append(_divergence(dense, logits))
+        in_lanes(model.lanes, len(tokens), read)
         bar.advance()
     return Measured(hidden, losses, divergences if dense_states is not None else None)
 
