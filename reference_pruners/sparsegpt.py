@@ -21,18 +21,21 @@ DAMPING = 0.01
 
 
 def prune(task: Task) -> None:
+    known = torch.empty(0)
     for layer in task.layers():
         if task.sparsity.structure == "heads" and layer.heads is None:
             continue
         hessian = layer.hessian
-        dead = hessian.diagonal() == 0
-        factor, damping = inverse_factor(hessian)
+        sums = torch.stack([hessian.diagonal(), hessian.sum(dim=0)])
+        if not torch.equal(sums, known):  # else the layer shares its input with the one before
+            known, damped, dead = sums, hessian, hessian.diagonal() == 0
+            factor, damping = inverse_factor(damped)
         if damping > DAMPING:
             task.note(f"{layer.name}: damping raised to {damping:.3g} of the mean diagonal")
         if task.sparsity.structure is None:
             layer.weight = compensated(layer, task.sparsity, factor, dead)
         else:
-            layer.weight = without_structures(layer, task.sparsity, hessian, factor, dead)
+            layer.weight = without_structures(layer, task.sparsity, damped, factor, dead)
 
 
 def without_structures(
@@ -104,11 +107,12 @@ def inverse_factor(hessian: torch.Tensor) -> tuple[torch.Tensor, float]:
     while True:
         diagonal += damping
         total += float(damping / mean)
-        lower, failed = torch.linalg.cholesky_ex(hessian)
+        factor, failed = torch.linalg.cholesky_ex(hessian)
         if not failed:
-            upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
+            factor = torch.cholesky_inverse(factor)
+            factor, failed = torch.linalg.cholesky_ex(factor, upper=True)
             if not failed:
-                return torch.triu(upper), round(total, 6)
+                return factor.triu_(), round(total, 6)
         if not torch.isfinite(damping) or damping > 100 * diagonal.mean():
             raise ArithmeticError("the Hessian has no Cholesky factor: are the calibration inputs finite?")
         damping = damping * 10

@@ -118,7 +118,7 @@ class OutputFile:
     def write(self, index: int, weight: torch.Tensor, dense: torch.Tensor) -> None:
         """Store a layer's weights: the mask, and the values where kept weights differ from the dense ones."""
         kept = weight != 0  # NaN counts as kept: the host must see it
-        unchanged = torch.equal(torch.where(kept, weight, 0), torch.where(kept, dense, 0))
+        unchanged = not bool(((weight != dense) & kept).any())
         self._map[self._layout.mask(index)] = np.packbits(kept.numpy().reshape(-1)).tobytes()
         self._map[self._layout.flag_offset + index] = 0 if unchanged else 1
         if not unchanged:
