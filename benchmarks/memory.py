@@ -12,7 +12,7 @@ each in a fresh process. The columns are:
   that the kernel would give up under pressure; it never exceeds the limit.
 - `scorer MiB`: peak resident memory of the process that opens the model, checks the output and scores it, mapped files
   included.
-- `disk MiB`: the largest room that files of the run took in the harness's cache folder.
+- `disk MiB`: the largest room that files of the run took in the harness's cache folder, which is in FOLDER meanwhile.
 
 The official code holds the whole model in memory: 13.5 GB in float16 before it begins.
 """
@@ -20,6 +20,7 @@ The official code holds the whole model in memory: 13.5 GB in float16 before it 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         written = make(folder, **{name: getattr(options, name) for name in SIZES}, seqlen=options.seqlen)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
+    os.environ["HARNESS_CACHE"] = str(folder / "cache")  # its own, so that what grows in it is of these runs
     tokens = folder / "tokens.npy"
     make_tokens(tokens, options.vocabulary, options.windows, options.seqlen)
     console.notice(f"{folder}: {written / 1e9:.2f} GB of weights; reading and scoring it dense once")

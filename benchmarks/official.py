@@ -86,7 +86,7 @@ def prune_official(method: str, model: Any, calibration: torch.Tensor, sparsity:
         SystemExit: the checkout is missing or is another one.
     """
     batches = [(window[None], None) for window in calibration]
-    with _no_gpu(), _wrapped(model, calibration[:1]):
+    with no_gpu(), wrapped(model, calibration[:1]):
         if method == "sparsegpt_original":
             code = imported("llama", paths.get("sparsegpt"))
             settings = {"nsamples": len(batches), "sparsity": sparsity, "percdamp": 0.01, "blocksize": 128, "wbits": 16}
@@ -102,7 +102,7 @@ def prune_official(method: str, model: Any, calibration: torch.Tensor, sparsity:
 
 def evaluate_official(model: Any, evaluation: torch.Tensor, paths: dict[str, str]) -> float:
     """Perplexity by Wanda's `eval_ppl_wikitext`, of token ids [n, seqlen]."""
-    with _no_gpu(), torch.no_grad():
+    with no_gpu(), torch.no_grad():
         code = imported("lib.eval", paths.get("wanda"))
         stream = Namespace(input_ids=evaluation.reshape(1, -1))
         return float(code.eval_ppl_wikitext(model, stream, 1, CPU))
@@ -147,7 +147,7 @@ def imported(module: str, folder: str | None) -> ModuleType:
 
 
 @contextmanager
-def _wrapped(model: Any, window: torch.Tensor) -> Iterator[None]:
+def wrapped(model: Any, window: torch.Tensor) -> Iterator[None]:
     """While active, the blocks are in `Layer`s with the keywords that the model passes for a window [1, seqlen]."""
     blocks = model.model.layers
     caught: dict[str, Any] = {}
@@ -170,7 +170,7 @@ def _wrapped(model: Any, window: torch.Tensor) -> Iterator[None]:
 
 
 @contextmanager
-def _no_gpu() -> Iterator[None]:
+def no_gpu() -> Iterator[None]:
     """While active, what the old code asks of a GPU does nothing."""
     tensor: Any = torch.Tensor
     cuda: Any = torch.cuda
