@@ -13,6 +13,7 @@ import torch
 
 from harness import console, metrics
 from harness.conversion import open_target
+from harness.dense_statistics import known_statistics
 from harness.errors import ScorerFault, UsageError
 from harness.protocol import measurement, remembered
 from harness.records import Failure, Limits, Measurement, Pruner, Sandbox, Score, Sparsity
@@ -26,7 +27,8 @@ from harness.status import Status
 from harness.targets import Target
 from harness.text import Windows, prompt_ids, windows
 
-DTYPE = "float32"
+DTYPES = ("float32", "bfloat16")
+"""What a model may compute in; losses, statistics and weights are float32 in any case."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,17 @@ class Bench:
     kl: bool = False
     prompt: TextPrompt | None = None
     rounds: int = 1
+    dtype: str = "float32"
 
     @property
     def extras(self) -> tuple[str, ...]:
         """Which of `harness.records.EXTRAS` are measured."""
         return ("kl_divergence",) * self.kl + ("text",) * (self.prompt is not None)
+
+    @property
+    def _torch_dtype(self) -> torch.dtype:
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype
 
     @property
     def isolation(self) -> str:
@@ -60,19 +68,21 @@ class Bench:
     @cached_property
     def measurement(self) -> Measurement:
         """The protocol; its id is a hash of everything that decides a number, but the target's weights."""
-        return measurement(self.target, self.calibration, self.evaluation, self.statistics, DTYPE, self.rounds)
+        facts = (self.target, self.calibration, self.evaluation)
+        return measurement(*facts, self.statistics, self.dtype, self.rounds)
 
     @cached_property
     def dense_losses(self) -> list[float]:
         """Window losses of the unpruned model, in nats; measured once and cached by weights, text and torch."""
-        return remembered((self.target.weights_sha256, self.evaluation.sha256, DTYPE, _arithmetic()), self._dense_now)
+        facts = (self.target.weights_sha256, self.evaluation.sha256, self.dtype, _arithmetic())
+        return remembered(facts, self._dense_now)
 
     def _dense_now(self) -> list[float]:
         if self.kl:  # the same pass gives the states that a divergence needs
             losses = self._dense.losses
         else:
             what = f"scoring dense {self.target.name}"
-            losses = window_losses(self.target.checkpoint, self.evaluation.ids, None, what)
+            losses = window_losses(self.target.checkpoint, self.evaluation.ids, None, what, self._torch_dtype)
         if not math.isfinite(metrics.perplexity(losses)):
             raise ScorerFault(f"{self.target.name} has no finite perplexity before pruning; check its weights")
         return losses
@@ -86,7 +96,7 @@ class Bench:
     def _dense(self) -> Measured:
         """The dense model's pass over the evaluation; held, since every divergence needs its states."""
         what = f"scoring dense {self.target.name}"
-        return measure(self.target.checkpoint, self.evaluation.ids, None, what)
+        return measure(self.target.checkpoint, self.evaluation.ids, None, what, dtype=self._torch_dtype)
 
     @cached_property
     def dense_text(self) -> str | None:
@@ -127,7 +137,11 @@ class Bench:
             failure = Failure(status.stage, status.value, pruner.message or "there is no code to run")
             return replace(blank, status=status.value, outcome=status.outcome.value, error=failure)
         sparsities = schedule(sparsity, self.rounds)
-        job = Job(pruner.source, self.target, self.calibration.ids, sparsities, self.statistics, self.seed)
+        calibration = self.calibration.ids
+        known = {}
+        if self.statistics == "dense":
+            known = known_statistics(self.target, calibration, self._torch_dtype, pruner.source)
+        job = Job(pruner.source, self.target, calibration, sparsities, self.statistics, self.seed, self.dtype, known)
         with sandbox_run(job, self.sandbox, self.limits) as run:
             ran = replace(
                 blank,
@@ -160,7 +174,8 @@ class Bench:
         started = time.monotonic()
         what = f"scoring {console.plain(score.pruner, 60)} at {score.sparsity}"
         dense_states = self._dense.states if self.kl else None
-        measured = measure(self.target.checkpoint, self.evaluation.ids, weights.parameters, what, dense_states)
+        evaluation, dtype = self.evaluation.ids, self._torch_dtype
+        measured = measure(self.target.checkpoint, evaluation, weights.parameters, what, dense_states, dtype)
         losses, divergences = measured.losses, measured.divergences
         seconds = time.monotonic() - started
         perplexity = metrics.perplexity(losses)
@@ -231,12 +246,13 @@ def open_bench(
     text: str | None = None,
     text_tokens: int = TEXT_TOKENS,
     rounds: int = 1,
+    dtype: str = "float32",
 ) -> Bench:
     """Open a target, its texts and a sandbox; None takes the target's own default.
 
     With `kl`, scores hold the divergence from the dense model; with `text`, how the pruned model goes on from that
-    prompt for `text_tokens` tokens. With more than one of
-    `rounds`, pruners are called that often at rising sparsity: see `harness.schedule`.
+    prompt for `text_tokens` tokens. With more than one of `rounds`, pruners are called that often at rising sparsity
+    (see `harness.schedule`). `dtype` is what the model computes in.
 
     Raises:
         UsageError: an argument that does not fit.
@@ -246,6 +262,8 @@ def open_bench(
         raise UsageError(f"statistics {statistics!r}: give sequential or dense")
     if rounds < 1:
         raise UsageError(f"rounds {rounds}: give 1 for one shot, or more for a gradual schedule")
+    if dtype not in DTYPES:
+        raise UsageError(f"dtype {dtype!r}: give {' or '.join(DTYPES)}")
     opened = open_target(target)
     prompt = None if text is None else TextPrompt(prompt_ids(text, opened, text_tokens), text_tokens)
     calibrated = windows(calibration, "calibration", opened, seqlen, calibration_samples, seed)
@@ -258,7 +276,7 @@ def open_bench(
         threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
     )
     opened_sandbox = open_sandbox(sandbox, runtime)
-    return Bench(opened, calibrated, evaluated, statistics, opened_sandbox, limits, seed, kl, prompt, rounds)
+    return Bench(opened, calibrated, evaluated, statistics, opened_sandbox, limits, seed, kl, prompt, rounds, dtype)
 
 
 def _arithmetic() -> tuple[str, str, int]:

@@ -37,6 +37,7 @@ class Study(BaseModel):
     eval_windows: int | None = Field(None, ge=1, examples=["eval_windows = 40"])
     seqlen: int | None = Field(None, ge=2, examples=["seqlen = 256"])
     statistics: Literal["sequential", "dense"] = Field("sequential", examples=['statistics = "sequential"'])
+    dtype: Literal["float32", "bfloat16"] = Field("float32", examples=['dtype = "float32"'])
     rounds: int = Field(1, ge=1, le=1000, examples=["rounds = 4"])
     sandbox: Literal["auto", "docker", "bubblewrap"] = Field("auto", examples=['sandbox = "auto"'])
     timeout: float | None = Field(None, ge=1, examples=["timeout = 900  # seconds"])

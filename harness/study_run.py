@@ -179,6 +179,7 @@ def _bench_options(study: Study) -> dict[str, Any]:
         "eval_windows": study.eval_windows,
         "seqlen": study.seqlen,
         "statistics": study.statistics,
+        "dtype": study.dtype,
         "timeout_seconds": study.timeout,
         "memory_bytes": study.memory,
         "seed": study.seed,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch.nn.functional import cross_entropy
 
 from sandbox.checkpoint import Checkpoint
@@ -12,6 +15,9 @@ from sandbox.layout import LayerSpec, oriented
 from sandbox.streaming import StreamedModel
 from sandbox.sums import Kind, Sums, totals
 from sandbox.weights import Weights
+
+KNOWN = "{kind}.safetensors"
+"""The file beside the job in which the host shows statistics of the dense model that it has computed once."""
 
 
 class InputStatistics:
@@ -23,11 +29,16 @@ class InputStatistics:
     are the tokens that were sent to it, which may be none. What enters a layer that runs twice are both inputs.
     """
 
-    def __init__(self, checkpoint: Checkpoint, weights: Weights, calibration: torch.Tensor, mode: str) -> None:
-        self._model = StreamedModel(checkpoint)
+    def __init__(
+        self, checkpoint: Checkpoint, weights: Weights, calibration: torch.Tensor, mode: str, dtype: torch.dtype
+    ) -> None:
+        """Nothing is computed yet; `dtype` is what the model computes in."""
+        self._checkpoint = checkpoint
+        self._dtype = dtype
         self._weights = weights
         self._calibration = calibration
         self._dense = mode == "dense"
+        self._known = _known(checkpoint.folder.parent) if self._dense else {}
         self._block = -1
         self._hidden: torch.Tensor | None = None
         self._left: torch.Tensor | None = None
@@ -35,6 +46,8 @@ class InputStatistics:
 
     def of(self, layer: LayerSpec, kind: Kind) -> torch.Tensor:
         """`norm` [in], `hessian` [in, in] or `inputs` [n_tokens, in] of a layer, float32; shared, so copy to change."""
+        if kind in self._known:
+            return self._known[kind].of(layer, kind)
         with torch.no_grad():
             self._enter(layer.block)
             if kind not in self._results:
@@ -43,6 +56,10 @@ class InputStatistics:
         if result is None:  # an expert to which no token was sent
             result = torch.zeros(_shape(layer, kind))
         return result
+
+    @cached_property
+    def _model(self) -> StreamedModel:
+        return StreamedModel(self._checkpoint, self._dtype)
 
     def _enter(self, block: int) -> None:
         """Bring the hidden states to a block's entrance."""
@@ -66,12 +83,59 @@ class InputStatistics:
         """
         assert self._hidden is not None
         layers = [layer for layer in self._weights.layers if layer.block == block]
-        cut = not self._dense and all(layer.expert is None for layer in layers)
-        sums = [Sums(kind, {layer.name for layer in layers}, cut) for _ in range(self._model.lanes)]
         weights = None if self._dense else self._weights.parameters(block)
-        left = self._model.run_block(block, self._hidden, weights, lambda lane: sums[lane].batch())
+        found, left = _summed(self._model, layers, kind, self._hidden, weights, cut=not self._dense)
         self._left = left if self._dense else None
-        return totals(kind, sums, self._calibration.numel())
+        return found
+
+
+class _Known:
+    """Statistics of the dense model that the host has computed; a name stands for the layer with the same inputs."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = safe_open(path, framework="pt")
+        self._names = self._file.metadata()
+
+    def of(self, layer: LayerSpec, kind: Kind) -> torch.Tensor:
+        """As `InputStatistics.of`."""
+        if layer.name not in self._names:
+            return torch.zeros(_shape(layer, kind))
+        result: torch.Tensor = self._file.get_tensor(self._names[layer.name])
+        return result
+
+
+def _known(folder: Path) -> dict[Kind, _Known]:
+    kinds: tuple[Kind, ...] = ("norm", "hessian")
+    paths = {kind: folder / KNOWN.format(kind=kind) for kind in kinds}
+    return {kind: _Known(path) for kind, path in paths.items() if path.is_file()}
+
+
+def dense_blocks(
+    checkpoint: Checkpoint, layers: Sequence[LayerSpec], calibration: torch.Tensor, kind: Kind, dtype: torch.dtype
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Statistics of the dense model by layer name, block by block, in one pass; what `InputStatistics` gives."""
+    model = StreamedModel(checkpoint, dtype)
+    with torch.no_grad():
+        hidden = model.embed(calibration)
+        for block in range(model.blocks):
+            here = [layer for layer in layers if layer.block == block]
+            found, hidden = _summed(model, here, kind, hidden, None, cut=False)
+            yield found
+
+
+def _summed(
+    model: StreamedModel,
+    layers: Sequence[LayerSpec],
+    kind: Kind,
+    hidden: torch.Tensor,
+    weights: Mapping[str, torch.Tensor] | None,
+    cut: bool,
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """The statistics of a block's layers by name, and what leaves it [n, seqlen, hidden_size], undefined with `cut`."""
+    cut = cut and all(layer.expert is None for layer in layers)
+    sums = [Sums(kind, {layer.name for layer in layers}, cut) for _ in range(model.lanes)]
+    left = model.run_block(layers[0].block, hidden, weights, lambda lane: sums[lane].batch())
+    return totals(kind, sums, hidden.shape[0] * hidden.shape[1]), left
 
 
 def _shape(layer: LayerSpec, kind: Kind) -> tuple[int, ...]:

@@ -11,6 +11,8 @@ import torch
 from sandbox.checkpoint import Checkpoint
 from sandbox.interface import NotApplicable
 from sandbox.layout import LayerSpec, OutputFile
+from sandbox.statistics import InputStatistics, gradients
+from sandbox.sums import Kind
 from sandbox.weights import BadWeight, Weights
 
 
@@ -44,12 +46,14 @@ class PruningTask:
         statistics: str,
         seed: int,
         earlier: PruningTask | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.sparsity = sparsity
         self.calibration = calibration
         self.generator = torch.Generator().manual_seed(seed)
         self._checkpoint = checkpoint
         self._mode = statistics
+        self._dtype = dtype
         self._weights: Weights = earlier._weights if earlier else Weights(checkpoint, layers, output)
         self._dense = earlier is None
         self.notes: list[str] = earlier.notes if earlier else []
@@ -71,18 +75,13 @@ class PruningTask:
         return self._weights.model()
 
     @cached_property
-    def _statistics(self) -> object:
-        from sandbox.statistics import InputStatistics  # noqa: PLC0415 - transformers is slow to import
+    def _statistics(self) -> InputStatistics:
+        return InputStatistics(self._checkpoint, self._weights, self.calibration, self._mode, self._dtype)
 
-        return InputStatistics(self._checkpoint, self._weights, self.calibration, self._mode)
-
-    def _input(self, layer: LayerSpec, kind: str) -> torch.Tensor:
-        result: torch.Tensor = self._statistics.of(layer, kind)  # type: ignore[attr-defined]
-        return result
+    def _input(self, layer: LayerSpec, kind: Kind) -> torch.Tensor:
+        return self._statistics.of(layer, kind)
 
     def _gradient(self, layer: LayerSpec, squared: bool) -> torch.Tensor:
-        from sandbox.statistics import gradients  # noqa: PLC0415
-
         if squared not in self._gradients:
             specs = [known._spec for known in self._layers]
             self._gradients[squared] = gradients(

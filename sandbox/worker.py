@@ -70,6 +70,7 @@ def run(job_file: Path, output_folder: Path) -> int:
                 sparsity=Sparsity(**sparsity),
                 statistics=job["statistics"],
                 seed=job["seed"],
+                dtype=getattr(torch, job["dtype"]),
                 earlier=task,
             )
             _prune(prune, task)

@@ -8,9 +8,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,10 @@ class Job:
     """One for each round."""
     statistics: str
     seed: int
+    dtype: str = "float32"
+    """What the model computes in."""
+    known: Mapping[str, Path] = field(default_factory=dict)
+    """Files by name that lie beside the job: statistics that need not be computed again."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,7 @@ def _inputs(job: Job, limits: Limits, folder: Path) -> list[Mount]:
         "version": 1,
         "sparsities": [asdict(sparsity) for sparsity in job.sparsities],
         "statistics": job.statistics,
+        "dtype": job.dtype,
         "seed": job.seed,
         "threads": limits.threads,
         "layers": [astuple(layer) for layer in job.target.layers],
@@ -120,6 +125,7 @@ def _inputs(job: Job, limits: Limits, folder: Path) -> list[Mount]:
     (folder / "pruner.py").write_bytes(job.source)
     np.save(folder / "calibration.npy", job.calibration, allow_pickle=False)
     mounts = [Mount(folder / name, f"/job/{name}") for name in ("job.json", "pruner.py", "calibration.npy")]
+    mounts += [Mount(file.resolve(), f"/job/{name}") for name, file in job.known.items()]
     for file in job.target.model_files:
         readable = file
         if not file.stat().st_mode & 0o004:  # the sandbox's user could not read it
