@@ -81,6 +81,14 @@ def block_parameters(
     return parameters
 
 
+def masked(weight: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """A float32 weight with exact zeros where the bool mask `kept` is False, whatever stood there.
+
+    By bits, as torch.where takes ten times as long.
+    """
+    return (weight.view(torch.int32) & kept.to(torch.int32).neg_()).view(torch.float32)
+
+
 class Layout:
     """Offsets of every section for a list of layers."""
 
@@ -139,7 +147,7 @@ class OutputFile:
             return torch.from_numpy(raw.copy()).reshape(layer.shape)
         bits = np.frombuffer(self._map[self._layout.mask(index)], dtype=np.uint8)
         kept = torch.from_numpy(np.unpackbits(bits, count=layer.size).astype(bool)).reshape(layer.shape)
-        return torch.where(kept, dense, 0)
+        return masked(dense, kept)
 
     def finish(self) -> None:
         """Mark the file complete."""

@@ -10,7 +10,7 @@ import torch
 
 from sandbox.checkpoint import Checkpoint
 from sandbox.interface import NotApplicable
-from sandbox.layout import LayerSpec, OutputFile
+from sandbox.layout import LayerSpec, OutputFile, masked
 from sandbox.statistics import InputStatistics, gradients
 from sandbox.sums import Kind
 from sandbox.weights import BadWeight, Weights
@@ -158,4 +158,6 @@ class PrunableLayer:
         """Zero the weights where `mask` is False."""
         if tuple(mask.shape) != self._spec.shape:
             raise BadWeight(f"{self.name}: the mask has shape {list(mask.shape)}, not {list(self._spec.shape)}")
-        self.weight = torch.where(mask.bool(), self.weight, 0)
+        weight = self.weight
+        kept = mask.detach().to("cpu", torch.bool)
+        self.weight = masked(weight, kept) if weight.dtype == torch.float32 else torch.where(kept, weight, 0)

@@ -14,7 +14,7 @@ from harness import console
 from harness.records import Failure, Sparsity
 from harness.status import Status
 from sandbox.checkpoint import Checkpoint
-from sandbox.layout import LayerSpec, Layout, block_parameters
+from sandbox.layout import LayerSpec, Layout, block_parameters, masked
 from sandbox.slices import slices
 
 
@@ -67,8 +67,8 @@ class PrunedWeights:
         kept = torch.from_numpy(self._bits(index)[: layer.size].astype(bool)).reshape(layer.shape)
         if self._changed(index):
             values = np.frombuffer(self._read(self._layout.values(index)), dtype="<f4").copy()
-            return torch.where(kept, torch.from_numpy(values).reshape(layer.shape), 0)
-        return torch.where(kept, self._checkpoint.weight(layer), 0)
+            return masked(torch.from_numpy(values).reshape(layer.shape), kept)
+        return masked(self._checkpoint.weight(layer), kept)
 
     def parameters(self, block: int) -> Mapping[str, torch.Tensor]:
         """The weights of a block under their parameters' names, as the model stores them."""
