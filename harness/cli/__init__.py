@@ -75,6 +75,7 @@ def cli(quiet: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line; every error of the harness is one line and an exit status of 2 or 3."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin while they wait slow a shared machine down
     try:
         status = cli.main(arguments, prog_name="harness", standalone_mode=False)
         sys.stdout.flush()
