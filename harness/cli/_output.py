@@ -99,7 +99,8 @@ def print_scores(scores: Sequence[Score], measurement: Measurement) -> None:
         markup=False,
         soft_wrap=True,
     )
-    out.print(f"not pruned: {measurement.not_pruned}", style="dim", markup=False, soft_wrap=True)
+    if measurement.not_pruned:
+        out.print(f"not pruned: {measurement.not_pruned}", style="dim", markup=False, soft_wrap=True)
 
 
 def short(name: str) -> str:

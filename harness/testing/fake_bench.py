@@ -64,6 +64,7 @@ class FakeBench:
             calibration_samples=options.get("calibration_samples") or 16,
             calibration_sha256=_digest("calibration"),
             id=lab.protocol,
+            not_pruned="1.0 k of 9.0 k parameters: embedding (1.0 k)",
         )
         self.dense_losses = tuple(_losses(target, math.log(20.0)))
         self.dense_perplexity = metrics.perplexity(self.dense_losses)
