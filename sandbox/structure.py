@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
@@ -56,13 +57,13 @@ def layer_specs(checkpoint: Checkpoint) -> list[LayerSpec]:
         streamed = StreamedModel(_Blank(checkpoint, model))
         hidden = streamed.embed(torch.zeros(1, 2, dtype=torch.long))
         for index, block in enumerate(blocks):
-            shapes = tuple((name, tuple(parameter.shape)) for name, parameter in block.named_parameters())
-            if shapes not in known:  # blocks of the same shapes are made alike
+            kind = (type(block), *((name, parameter.shape) for name, parameter in block.named_parameters()))
+            if kind not in known:  # of blocks that are alike, one is run
                 survey = _surveyed(streamed, block, f"{prefix}.{index}.", index, hidden)
                 heads = _heads(streamed, block, f"{prefix}.{index}.", index, hidden)
                 found = _block_specs(block, f"{prefix}.{index}.", index, survey)
-                known[shapes] = [replace(spec, heads=heads.get(spec.name, 0)) for spec in found]
-            for spec in known[shapes]:
+                known[kind] = [replace(spec, heads=heads.get(spec.name, 0)) for spec in found]
+            for spec in known[kind]:
                 inner = spec.name.removeprefix(f"{prefix}.{spec.block}.")
                 specs.append(replace(spec, name=f"{prefix}.{index}.{inner}", block=index))
     return specs
@@ -70,17 +71,15 @@ def layer_specs(checkpoint: Checkpoint) -> list[LayerSpec]:
 
 def not_pruned(checkpoint: Checkpoint, layers: list[LayerSpec]) -> list[Part]:
     """Everything but the weights of `layers`, the largest first; a tied parameter counts once."""
-    model: Any = checkpoint.skeleton()
-    model.tie_weights()
+    model = checkpoint.skeleton()
     prefix, _ = find_blocks(model)
     prunable = {layer.parameter for layer in layers}
     sizes: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         if name not in prunable:
-            leaf = name.rpartition(".")[2]
-            kind = {"bias": "biases", "weight": "norms"}.get(leaf, name)
             label = re.sub(rf"^{re.escape(prefix)}\.\d+\.", f"{prefix}.*.", name.removesuffix(".weight"))
-            label = kind if parameter.dim() < 2 and kind != name else label
+            if parameter.dim() < 2:
+                label = {"bias": "biases", "weight": "norms"}.get(name.rpartition(".")[2], label)
             sizes[label] = sizes.get(label, 0) + parameter.numel()
     return sorted((Part(name, size) for name, size in sizes.items()), key=lambda part: -part.parameters)
 
@@ -96,7 +95,7 @@ def _running(model: nn.Module) -> Iterator[None]:
 
 
 class _Blank(Checkpoint):
-    """An architecture whose parameters are all zero: they take no memory, as nothing is written to them."""
+    """An architecture whose parameters are all zero."""
 
     def __init__(self, checkpoint: Checkpoint, model: nn.Module) -> None:
         self.folder = checkpoint.folder
@@ -110,8 +109,13 @@ class _Blank(Checkpoint):
         return iter(self._shapes)
 
     def tensor(self, name: str) -> torch.Tensor:
-        """Zeros."""
-        return torch.zeros(self._shapes[name])
+        """Zeros of its shape."""
+        return _zeros(self._shapes[name])
+
+
+def _zeros(shape: torch.Size) -> torch.Tensor:
+    """As `torch.zeros`, but takes memory only where it is written to: a whole block of them costs next to nothing."""
+    return torch.from_numpy(np.zeros(shape, dtype=np.float32))
 
 
 class _Survey(Products):
@@ -146,7 +150,7 @@ def _tensors(value: object) -> list[torch.Tensor]:
 
 
 def _surveyed(streamed: StreamedModel, block: nn.Module, prefix: str, index: int, hidden: torch.Tensor) -> _Survey:
-    parameters = {prefix + name: torch.zeros(parameter.shape) for name, parameter in block.named_parameters()}
+    parameters = {prefix + name: _zeros(parameter.shape) for name, parameter in block.named_parameters()}
     survey = _Survey(parameters)
     with torch.no_grad(), survey:
         streamed.run_block(index, hidden, parameters)
@@ -174,6 +178,11 @@ def _heads(
 
 
 def _block_specs(block: nn.Module, prefix: str, index: int, survey: _Survey) -> list[LayerSpec]:
+    """The prunable layers of one block in forward order.
+
+    Raises:
+        UnsupportedModel: a matrix of it is neither prunable nor a router's.
+    """
     linear = {
         f"{name}.weight": module for name, module in block.named_modules() if isinstance(module, nn.Linear | Conv1D)
     }
@@ -195,7 +204,8 @@ def _block_specs(block: nn.Module, prefix: str, index: int, survey: _Survey) -> 
         place = _place(name, order)
         if place is None:
             continue  # a linear layer that does not run
-        out_features, in_features = shape[:-3:-1] if transposed else shape[-2:]
+        rows, columns = shape[-2:]
+        out_features, in_features = (columns, rows) if transposed else (rows, columns)
         bias = name in linear and linear[name].bias is not None
         for expert in experts:
             layer = full.removesuffix(".weight") if expert is None else f"{full}.{expert}"

@@ -1,4 +1,4 @@
-"""Any decoder: layers, statistics, pruning and scores of fifteen architectures, against transformers' own models."""
+"""Any decoder: layers, statistics, pruning and scores of sixteen architectures, against transformers' own models."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from sandbox.structure import layer_specs, not_pruned
 from sandbox.task import PrunableLayer, PruningTask
 from sandbox.task import Sparsity as TaskSparsity
 
-from .conftest import SAVED, VOCABULARY
+from .conftest import SAVED, VOCABULARY, open_trusted
 from .tiny_decoder import TinyConfig, TinyForCausalLM
 
 IDS = torch.randint(0, VOCABULARY, (5, 16), generator=torch.Generator().manual_seed(1))
@@ -326,6 +326,14 @@ def test_reference_pruners_run_and_are_scored(decoder: Decoder, tokens: str, mon
             zeros = round(score.achieved_sparsity * sum(layer.size for layer in layers))
             least = sum(least_zeros(layer, name, sparsity) for layer in layers)
             assert zeros == least if name != "sparsegpt" else zeros >= least
+
+
+def test_experts_travel_to_a_worker_of_its_own(save_model: SAVED, tokens: str) -> None:
+    folder = save_model(ARCHITECTURES["mixtral"].config())
+    bench = open_trusted(str(folder), calibration=tokens, evaluation=tokens)
+    score = bench.score(pruners.find("sparsegpt"), Sparsity.parse("2:4"))
+    assert (score.status, score.weights_changed) == ("OK", True)
+    assert len(bench.target.layers) == 2 * (4 + 2 * EXPERTS)
 
 
 MIXTURES = ["mixtral", "qwen3_moe"]

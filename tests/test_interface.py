@@ -192,6 +192,20 @@ def test_views_and_weights_taken_before_the_model_count_too(llama: Path, make_ta
     assert torch.equal(task._weights.written(0), dense * 6)
 
 
+def test_what_was_taken_of_a_transposed_weight_before_the_model_counts_too(
+    save_model: Callable[[PreTrainedConfig], Path], make_task: Callable[..., PruningTask]
+) -> None:
+    config = GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=2, n_head=2, n_positions=32, bos_token_id=0)
+    task = make_task(save_model(config))
+    layer = next(task.layers())
+    taken, dense = layer.weight, layer.weight.clone()
+    model = task.model
+    taken.mul_(2)
+    assert torch.equal(model.get_submodule(layer.name).get_parameter("weight"), dense.T * 2)
+    task.finish()
+    assert torch.equal(task._weights.written(0), dense * 2)
+
+
 def test_statistics_can_be_changed_without_harm(llama: Path, make_task: Callable[..., PruningTask]) -> None:
     layer = next(make_task(llama).layers())
     before = layer.hessian.clone(), layer.input_norm.clone()

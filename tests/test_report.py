@@ -48,6 +48,7 @@ def test_three_files_and_the_frame(tmp_path: Path) -> None:
         "| 2 | magnitude | human | OK | 22.50 |",
         "|  | o1/l1/01 | model | TIMEOUT |  |",
         "protocol-1 on testbed-llama: 12 windows of 128 tokens of bundled",
+        "; not pruned: 1.0 k of 9.0 k parameters: embedding (1.0 k)\n",
     ):
         assert piece in text, piece
     assert (tmp_path / "report" / "perplexity.png").read_bytes().startswith(b"\x89PNG")

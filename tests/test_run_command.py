@@ -83,6 +83,7 @@ def test_the_terminal_shows_no_escape_of_a_candidate(
     assert status == 0
     assert "RUNTIME_ERROR" in out
     assert "[red]x" in out
+    assert "\nnot pruned: 1.6 k of 9.7 k parameters: model.embed_tokens (1.5 k), norms (112)\n" in out
     assert "\x1b" not in out + err
     assert "\u202e" not in out + err
     assert json.loads(file.read_text())[0]["status"] == "RUNTIME_ERROR"

@@ -108,7 +108,8 @@ def print_scores(scores: Sequence[Score], measurement: Measurement, extras: Sequ
         markup=False,
         soft_wrap=True,
     )
-    out.print(f"not pruned: {measurement.not_pruned}", style="dim", markup=False, soft_wrap=True)
+    if measurement.not_pruned:
+        out.print(f"not pruned: {measurement.not_pruned}", style="dim", markup=False, soft_wrap=True)
 
 
 def print_texts(scores: Sequence[Score], dense_text: str) -> None:

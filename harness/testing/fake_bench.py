@@ -65,6 +65,7 @@ class FakeBench:
             calibration_sha256=_digest("calibration"),
             id=lab.protocol,
             rounds=options.get("rounds") or 1,
+            not_pruned="1.0 k of 9.0 k parameters: embedding (1.0 k)",
         )
         self.dense_losses = tuple(_losses(target, math.log(20.0)))
         self.dense_perplexity = metrics.perplexity(self.dense_losses)
