@@ -111,7 +111,7 @@ def test_a_later_round_sees_the_model_as_it_is(llama: Path, tmp_path: Path) -> N
         torch.testing.assert_close(layer.grad, stored.grad, rtol=1e-4, atol=1e-6)
         norm = seen[layer.name].reshape(-1, layer.weight.shape[1]).norm(dim=0)
         torch.testing.assert_close(layer.input_norm, norm, rtol=1e-4, atol=1e-5)
-    assert torch.equal(second.model.get_submodule(layer.name).weight, stored)
+    assert torch.equal(second.model.get_submodule(layer.name).get_parameter("weight"), stored)
 
 
 def test_the_pruner_is_called_once_a_round(llama: Path, tokens: str) -> None:

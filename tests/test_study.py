@@ -155,6 +155,7 @@ def test_a_run_scores_every_cell_once_and_opens_each_target_once(store: Store) -
         "timeout_seconds": 60,
         "memory_bytes": 2 << 30,
         "seed": 0,
+        "rounds": 1,
     }
     assert [(score.target, score.sparsity, score.pruner) for score in store.scores()] == [
         cell.key for cell in plan(study())
