@@ -11,7 +11,7 @@ the weights are read when `prune` has returned.
 
 What is checked afterwards, layer by layer, from the weights alone:
 
-- zeros are counted exactly (1e-30 is not zero). A layer of shape [out, in] needs at least
+- zeros are counted exactly (1e-30 is not zero). For a ratio alone, a layer of shape [out, in] needs at least
   min(out * floor(in * ratio), in * floor(out * ratio)) of them: rounding down by row or by column is fine;
 - with an n:m pattern, at most n weights of each m consecutive ones in a row may be non-zero;
 - with a structure, at least floor(count * ratio) of each layer's rows or columns, or of the attention heads where they

@@ -178,6 +178,21 @@ def test_sparsegpt_survives_dead_inputs_and_raises_damping() -> None:
         pruned("sparsegpt", "0.5", broken)
 
 
+def test_sparsegpt_notes_where_damping_was_raised() -> None:
+    class Indefinite(FakeLayer):
+        @property
+        def hessian(self) -> torch.Tensor:
+            hessian = torch.eye(40)
+            hessian[0, 1] = hessian[1, 0] = 1.05  # its least eigenvalue is -0.05: 0.01 is too little, 0.01 + 0.1 is not
+            return hessian
+
+    for layer, notes in ((FakeLayer(), []), (Indefinite(), ["layer: damping raised to 0.11 of the mean diagonal"])):
+        for sparsity in ("0.5", "columns:0.5"):
+            task = FakeTask(layer, sparsity)
+            reference("sparsegpt").prune(task)
+            assert task.notes == notes
+
+
 @pytest.mark.parametrize("sparsity", ["0.5", "2:4"])
 def test_movement_moves_what_it_removes(sparsity: str) -> None:
     layer = FakeLayer()
