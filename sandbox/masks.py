@@ -52,17 +52,18 @@ def _without_smallest(rows: torch.Tensor, count: int) -> torch.Tensor:
     """Bool mask [rows, columns] without the `count` smallest of each row; of equal ones the first go."""
     if count == 0:
         return torch.ones_like(rows, dtype=torch.bool)
-    exact = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
-    # numpy selects with vector instructions, several times as fast as torch
-    limit = torch.from_numpy(np.partition(exact.detach().numpy(), count - 1, axis=1)[:, count - 1 : count].copy())
-    if limit.isnan().any():  # so many are NaN that some of them must go
+    values = (rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows).detach().numpy()
+    # numpy selects and compares with vector instructions, several times as fast as torch
+    limit = np.partition(values, count - 1, axis=1)[:, count - 1 : count]
+    if np.isnan(limit).any():  # so many are NaN that some of them must go
         pruned = rows.topk(count, dim=1, largest=False, sorted=False).indices
         return torch.ones_like(rows, dtype=torch.bool).scatter_(1, pruned, False)
-    mask = ~(exact <= limit)
-    for row in torch.nonzero(mask.sum(dim=1) != rows.shape[1] - count).flatten().tolist():
-        equal = torch.nonzero(exact[row] == limit[row]).flatten()
-        mask[row, equal[count - int((exact[row] < limit[row]).sum()) :]] = True
-    return mask
+    gone = values <= limit
+    if np.count_nonzero(gone) != count * len(gone):  # more are equal to the limit than have to go
+        for row in np.flatnonzero(np.count_nonzero(gone, axis=1) != count):
+            equal = np.flatnonzero(values[row] == limit[row])
+            gone[row, equal[count - np.count_nonzero(values[row] < limit[row]) :]] = False
+    return torch.from_numpy(np.logical_not(gone, out=gone))
 
 
 def keep_structures(saliency: torch.Tensor, structure: str, ratio: float, heads: int | None) -> torch.Tensor:
