@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from harness import console
 from harness.errors import InputFault, StorageFault, UsageError
-from harness.resources import bundled, cache_folder, is_file, is_folder
+from harness.resources import bundled, cache_folder, check_room, is_file, is_folder
 from harness.targets import NAMED, SMOLLM2, TESTBEDS, Target, smollm2_gguf
 from sandbox.checkpoint import Checkpoint
 from sandbox.streaming import UnsupportedModel, find_blocks
@@ -85,7 +85,10 @@ def local(name: str, source: Path) -> Target:
         except KeyError:
             stamp = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(source.iterdir())]
             key = hashlib.sha256(repr((str(source.resolve()), stamp)).encode()).hexdigest()[:16]
-            folder = once(cache_folder() / f"converted-{key}", lambda into: _from_folder(source, into))
+            folder = cache_folder() / f"converted-{key}"
+            if not folder.is_dir():
+                check_room(sum(file.stat().st_size for file in source.glob("*.safetensors")), f"converting {name}")
+            folder = once(folder, lambda into: _from_folder(source, into))
         positions = getattr(Checkpoint(folder).config, "max_position_embeddings", None)
     has_tokenizer = any((source / file).is_file() for file in _TOKENIZER_FILES[2:] + _TOKENIZER_FILES[:1])
     seqlen = min(_SEQLEN, positions or _SEQLEN)

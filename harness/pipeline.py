@@ -15,6 +15,7 @@ from harness import console, metrics
 from harness.conversion import open_target
 from harness.dense_statistics import known_statistics
 from harness.errors import ScorerFault, UsageError
+from harness.estimate import estimated
 from harness.protocol import measurement, remembered
 from harness.records import Failure, Limits, Measurement, Pruner, Sandbox, Score, Sparsity
 from harness.sandboxes import open_sandbox
@@ -255,8 +256,8 @@ def open_bench(
     (see `harness.schedule`). `dtype` is what the model computes in.
 
     Raises:
-        UsageError: an argument that does not fit.
-        Fault: something cannot be read, or no sandbox works here.
+        UsageError: an argument that does not fit, or too low a memory limit for any pruner.
+        Fault: something cannot be read, no sandbox works here, or the machine lacks the memory or the disk.
     """
     if statistics not in ("sequential", "dense"):
         raise UsageError(f"statistics {statistics!r}: give sequential or dense")
@@ -275,6 +276,10 @@ def open_bench(
         processes=default.processes,
         threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
     )
+    shapes = (calibrated.ids.shape, evaluated.ids.shape)
+    estimate = estimated(opened, *shapes, limits.threads, kl=kl, text=text is not None, rounds=rounds)
+    estimate.check(limits)
+    console.notice(estimate.line(limits))
     opened_sandbox = open_sandbox(sandbox, runtime)
     return Bench(opened, calibrated, evaluated, statistics, opened_sandbox, limits, seed, kl, prompt, rounds, dtype)
 

@@ -1,6 +1,7 @@
 """Where the project's files are found, in a checkout and in an installed copy alike, and the user's cache."""
 
 import os
+import shutil
 from pathlib import Path
 
 import platformdirs
@@ -39,6 +40,26 @@ def cache_folder() -> Path:
     except OSError as error:
         raise StorageFault(f"the cache {folder} cannot be made ({error.strerror}): set HARNESS_CACHE") from error
     return folder
+
+
+def check_room(size: int, what: str) -> None:
+    """See that the cache folder's disk has room.
+
+    Args:
+        size: bytes.
+        what: that is written, for the message.
+
+    Raises:
+        StorageFault: it has less.
+    """
+    folder = cache_folder()
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        gib = 1 << 30
+        raise StorageFault(
+            f"{what} takes {size / gib:.2f} GiB of disk, and {folder} has {free / gib:.2f} GiB left: make room, or set"
+            " HARNESS_CACHE to another disk"
+        )
 
 
 def is_file(path: Path) -> bool:

@@ -16,6 +16,8 @@ from sandbox.interface import Layer, Sparsity, Task
 from sandbox.masks import keep_in_groups, keep_largest
 
 BLOCK_COLUMNS = 128
+STEP_COLUMNS = 16
+"""Of a block, so many are updated one by one; the others when these are done, which is the same and touches them less."""
 DAMPING = 0.01
 """Of the mean of H's diagonal, added to it; raised tenfold as long as H has no Cholesky factor."""
 
@@ -59,6 +61,7 @@ def compensated(layer: Layer, sparsity: Sparsity, factor: torch.Tensor, dead: to
     columns[dead] = 0
     pattern = sparsity.m or 1
     width = max(1, BLOCK_COLUMNS // pattern) * pattern
+    step = max(1, STEP_COLUMNS // pattern) * pattern
     pruned = 0
     for start in range(0, len(columns), width):
         stop = min(start + width, len(columns))
@@ -71,13 +74,16 @@ def compensated(layer: Layer, sparsity: Sparsity, factor: torch.Tensor, dead: to
         else:
             kept = torch.ones_like(block, dtype=torch.bool)
         errors = torch.zeros_like(block)
-        for i, column in enumerate(block):
-            if sparsity.n is not None and sparsity.m is not None and i % sparsity.m == 0:
-                group = slice(i, i + sparsity.m)
-                saliency = block[group] ** 2 / scale[group]
-                kept[group] = keep_in_groups(saliency.t(), sparsity.n, sparsity.m).t()
-            errors[i] = torch.where(kept[i], 0, column / within[i, i])
-            block[i + 1 :].addr_(within[i, i + 1 :], errors[i], alpha=-1)
+        for begin in range(0, len(block), step):
+            end = min(begin + step, len(block))
+            for i in range(begin, end):
+                if sparsity.n is not None and sparsity.m is not None and i % sparsity.m == 0:
+                    group = slice(i, i + sparsity.m)
+                    saliency = block[group] ** 2 / scale[group]
+                    kept[group] = keep_in_groups(saliency.t(), sparsity.n, sparsity.m).t()
+                errors[i] = torch.where(kept[i], 0, block[i] / within[i, i])
+                block[i + 1 : end].addr_(within[i, i + 1 : end], errors[i], alpha=-1)
+            block[end:].addmm_(within[begin:end, end:].t(), errors[begin:end], alpha=-1)
         block[~kept] = 0
         columns[stop:].addmm_(factor[start:stop, stop:].t(), errors, alpha=-1)
     return columns.t()
