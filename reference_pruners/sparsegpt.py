@@ -17,7 +17,7 @@ from sandbox.masks import keep_in_groups, keep_largest
 
 BLOCK_COLUMNS = 128
 STEP_COLUMNS = 16
-"""Of a block, so many are updated one by one; the others when these are done, which is the same and touches them less."""
+"""Of a block, so many are updated one by one, and the others when these are done: the same, with fewer passes."""
 DAMPING = 0.01
 """Of the mean of H's diagonal, added to it; raised tenfold as long as H has no Cholesky factor."""
 
