@@ -32,7 +32,7 @@ RISING_STEPS = 15
 RHO = 1.0
 FITTING_STEPS = 10
 DAMPING = 0.02
-"""Of the mean of C's diagonal; raised tenfold as long as C has no Cholesky factor."""
+"""Of C's diagonal, which is 1 once the input features are scaled."""
 
 
 @dataclass(frozen=True)
@@ -56,31 +56,25 @@ def prune(task: Task) -> None:
         hessian /= scale
         hessian /= scale[:, None]
         hessian.diagonal()[dead] = 1
-        inverse, damping = damped_inverse(hessian)
-        if damping > DAMPING:
-            task.note(f"{layer.name}: damping raised to {damping:.3g} of the mean diagonal")
+        inverse = damped_inverse(hessian)
         weight = torch.where(dead, 0, layer.weight) * scale
         kept, start = chosen(weight, hessian, inverse, task.sparsity, layer.heads)
         layer.weight = fitted(weight, hessian, kept, start) / scale
 
 
-def damped_inverse(hessian: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """(C + rho I)^-1 [in, in], and the damping; `hessian`, of unit diagonal, has the damping afterwards.
+def damped_inverse(hessian: torch.Tensor) -> torch.Tensor:
+    """(C + rho I)^-1 [in, in]; `hessian`, of unit diagonal, has the damping afterwards.
 
     Raises:
-        ArithmeticError: there is none even with strong damping: the calibration is not finite.
+        ArithmeticError: the calibration is not finite. Nothing else can be wrong: rho is as large as the diagonal.
     """
-    damping, total = DAMPING, 0.0
-    while total < 100:
-        hessian.diagonal().add_(damping)
-        total += damping
-        shifted = hessian.clone()
-        shifted.diagonal().add_(RHO)
-        factor, failed = torch.linalg.cholesky_ex(shifted)
-        if not failed and torch.isfinite(factor).all():
-            return torch.cholesky_inverse(factor), round(total, 6)
-        damping *= 10
-    raise ArithmeticError("the Hessian has no Cholesky factor: are the calibration inputs finite?")
+    hessian.diagonal().add_(DAMPING)
+    shifted = hessian.clone()
+    shifted.diagonal().add_(RHO)
+    factor, failed = torch.linalg.cholesky_ex(shifted)
+    if failed or not torch.isfinite(factor).all():
+        raise ArithmeticError("the Hessian has no Cholesky factor: are the calibration inputs finite?")
+    return torch.cholesky_inverse(factor)
 
 
 def chosen(
