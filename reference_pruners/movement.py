@@ -20,10 +20,9 @@ and Gupta 2017). Conjugate gradients then fit the kept weights (as Meng et al. 2
 Not Sanh et al.'s movement pruning: see `first_order_movement`; `row_sum_movement` is the variant without inputs.
 """
 
-from dataclasses import dataclass
-
 import torch
 
+from sandbox.allocation import Budget
 from sandbox.interface import Sparsity, Task
 from sandbox.masks import keep_largest
 
@@ -33,16 +32,6 @@ RHO = 1.0
 FITTING_STEPS = 10
 DAMPING = 0.02
 """Of C's diagonal, which is 1 once the input features are scaled."""
-
-
-@dataclass(frozen=True)
-class Rising:
-    """A sparsity on the way to its target: unstructured until it is there."""
-
-    ratio: float
-    n: int | None = None
-    m: int | None = None
-    structure: str | None = None
 
 
 def prune(task: Task) -> None:
@@ -86,7 +75,7 @@ def chosen(
     moved = weight
     for step in range(1, STEPS + 1):
         there = 1 - (1 - min(1, step / RISING_STEPS)) ** 3
-        now = sparsity if there == 1 else Rising(sparsity.ratio * there)
+        now = sparsity if there == 1 else Budget(sparsity.ratio * there)  # unstructured on the way
         both = moved + multiplier
         kept = keep_largest(both.abs(), now, scope="layer", heads=heads)
         sparse = torch.where(kept, both, 0)
