@@ -16,7 +16,7 @@ SPREAD = 0.08
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A ratio, unstructured, in the place of the task's `sparsity`: a layer's share, or a step on the way to a target."""
+    """A ratio, unstructured, in the place of `task.sparsity`: a layer's share, or a step on the way to a target."""
 
     ratio: float
     n: None = None
