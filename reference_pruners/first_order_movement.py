@@ -11,4 +11,7 @@ from sandbox.masks import keep_largest
 
 def prune(task: Task) -> None:
     for layer in task.layers():
-        layer.keep(keep_largest(-layer.weight * layer.grad, task.sparsity, scope="layer", heads=layer.heads))
+        gradient = layer.grad
+        if not gradient.isfinite().all():
+            raise ArithmeticError(f"{layer.name}: the gradient of the calibration loss is not finite")
+        layer.keep(keep_largest(-layer.weight * gradient, task.sparsity, scope="layer", heads=layer.heads))

@@ -20,10 +20,9 @@ and Gupta 2017). Conjugate gradients then fit the kept weights (as Meng et al. 2
 Not Sanh et al.'s movement pruning: see `first_order_movement`; `row_sum_movement` is the variant without inputs.
 """
 
-from dataclasses import dataclass
-
 import torch
 
+from sandbox.allocation import Budget
 from sandbox.interface import Sparsity, Task
 from sandbox.masks import keep_largest
 
@@ -32,17 +31,7 @@ RISING_STEPS = 15
 RHO = 1.0
 FITTING_STEPS = 10
 DAMPING = 0.02
-"""Of the mean of C's diagonal; raised tenfold as long as C has no Cholesky factor."""
-
-
-@dataclass(frozen=True)
-class Rising:
-    """A sparsity on the way to its target: unstructured until it is there."""
-
-    ratio: float
-    n: int | None = None
-    m: int | None = None
-    structure: str | None = None
+"""Of C's diagonal, which is 1 once the input features are scaled."""
 
 
 def prune(task: Task) -> None:
@@ -56,31 +45,25 @@ def prune(task: Task) -> None:
         hessian /= scale
         hessian /= scale[:, None]
         hessian.diagonal()[dead] = 1
-        inverse, damping = damped_inverse(hessian)
-        if damping > DAMPING:
-            task.note(f"{layer.name}: damping raised to {damping:.3g} of the mean diagonal")
+        inverse = damped_inverse(hessian)
         weight = torch.where(dead, 0, layer.weight) * scale
         kept, start = chosen(weight, hessian, inverse, task.sparsity, layer.heads)
         layer.weight = fitted(weight, hessian, kept, start) / scale
 
 
-def damped_inverse(hessian: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """(C + rho I)^-1 [in, in], and the damping; `hessian`, of unit diagonal, has the damping afterwards.
+def damped_inverse(hessian: torch.Tensor) -> torch.Tensor:
+    """(C + rho I)^-1 [in, in]; `hessian`, of unit diagonal, has the damping afterwards.
 
     Raises:
-        ArithmeticError: there is none even with strong damping: the calibration is not finite.
+        ArithmeticError: the calibration is not finite. Nothing else can be wrong: rho is as large as the diagonal.
     """
-    damping, total = DAMPING, 0.0
-    while total < 100:
-        hessian.diagonal().add_(damping)
-        total += damping
-        shifted = hessian.clone()
-        shifted.diagonal().add_(RHO)
-        factor, failed = torch.linalg.cholesky_ex(shifted)
-        if not failed and torch.isfinite(factor).all():
-            return torch.cholesky_inverse(factor), round(total, 6)
-        damping *= 10
-    raise ArithmeticError("the Hessian has no Cholesky factor: are the calibration inputs finite?")
+    hessian.diagonal().add_(DAMPING)
+    shifted = hessian.clone()
+    shifted.diagonal().add_(RHO)
+    factor, failed = torch.linalg.cholesky_ex(shifted)
+    if failed or not torch.isfinite(factor).all():
+        raise ArithmeticError("the Hessian has no Cholesky factor: are the calibration inputs finite?")
+    return torch.cholesky_inverse(factor)
 
 
 def chosen(
@@ -92,7 +75,7 @@ def chosen(
     moved = weight
     for step in range(1, STEPS + 1):
         there = 1 - (1 - min(1, step / RISING_STEPS)) ** 3
-        now = sparsity if there == 1 else Rising(sparsity.ratio * there)
+        now = sparsity if there == 1 else Budget(sparsity.ratio * there)  # unstructured on the way
         both = moved + multiplier
         kept = keep_largest(both.abs(), now, scope="layer", heads=heads)
         sparse = torch.where(kept, both, 0)

@@ -21,7 +21,7 @@ from sandbox.masks import keep_largest
 def prune(task: Task) -> None:
     for layer in task.layers():
         weight = layer.weight
-        kept = keep_largest(weight.abs(), task.sparsity, scope="layer")
+        kept = keep_largest(weight.abs(), task.sparsity, scope="layer", heads=layer.heads)
         size = torch.where(kept, weight.abs(), 0)
         share = size / size.sum(dim=1, keepdim=True).clamp(min=torch.finfo(size.dtype).tiny)
         moved = torch.where(kept, 0, weight).sum(dim=1, keepdim=True)

@@ -10,4 +10,7 @@ from sandbox.masks import keep_largest
 
 def prune(task: Task) -> None:
     for layer in task.layers():
-        layer.keep(keep_largest(layer.weight.abs() * layer.input_norm, task.sparsity, scope="row", heads=layer.heads))
+        norm = layer.input_norm
+        if not norm.isfinite().all():
+            raise ArithmeticError(f"{layer.name}: the calibration inputs are not finite")
+        layer.keep(keep_largest(layer.weight.abs() * norm, task.sparsity, scope="row", heads=layer.heads))

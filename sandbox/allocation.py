@@ -16,7 +16,7 @@ SPREAD = 0.08
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A layer's share, in the place of the task's `sparsity`."""
+    """A ratio, unstructured, in the place of `task.sparsity`: a layer's share, or a step on the way to a target."""
 
     ratio: float
     n: None = None
@@ -48,6 +48,7 @@ def outlier_budgets(task: Task, outlier: float = OUTLIER_TIMES_MEAN, spread: flo
 
     Raises:
         NotApplicable: the sparsity is a pattern or a structure, which leaves nothing to share out.
+        ArithmeticError: the calibration inputs of a layer are not finite.
     """
     sparsity = task.sparsity
     if sparsity.n is not None or sparsity.structure is not None:
@@ -59,7 +60,10 @@ def outlier_budgets(task: Task, outlier: float = OUTLIER_TIMES_MEAN, spread: flo
         for done in [block for block in products if block != layer.block]:
             ratios[done] = outlier_ratio(products.pop(done), outlier)
         shapes[layer.name] = (layer.block, *layer.weight.shape)
-        products.setdefault(layer.block, []).append(layer.weight.abs() * layer.input_norm)
+        norm = layer.input_norm
+        if not norm.isfinite().all():
+            raise ArithmeticError(f"{layer.name}: the calibration inputs are not finite")
+        products.setdefault(layer.block, []).append(layer.weight.abs() * norm)
     ratios |= {block: outlier_ratio(parts, outlier) for block, parts in products.items()}
     sizes = dict.fromkeys(ratios, 0)
     for block, out_features, in_features in shapes.values():

@@ -103,6 +103,7 @@ def test_the_pruners_use_their_own_saliency_within_the_budgets(name: str) -> Non
         count = int(saliency.shape[1] * budgets[before.name].ratio)
         kept = (layer.weight != 0).reshape(saliency.shape)
         assert ((~kept).sum(dim=1) == count).all()
+        assert torch.equal(layer.weight, torch.where(layer.weight != 0, before.weight, 0))
         for row, mask in zip(saliency, kept, strict=True):
             assert row[~mask].max() <= row[mask].min()
 

@@ -96,7 +96,7 @@ def test_references_remove_whole_structures_by_their_own_saliency(name: str, str
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
-@pytest.mark.parametrize("name", ["bias", "negative_bias", "random", "sparsegpt"])
+@pytest.mark.parametrize("name", ["bias", "negative_bias", "random", "sparsegpt", "movement", "row_sum_movement"])
 def test_all_other_references_meet_a_structure_too(name: str, structure: str) -> None:
     layer = Projection()
     layer.bias = torch.arange(1.0, 25.0)  # type: ignore[assignment]
