@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +40,7 @@ class InputStatistics:
         self._calibration = calibration
         self._dense = mode == "dense"
         self._known = _known(checkpoint.folder.parent) if self._dense else {}
+        self._lock = threading.Lock()  # pruners may use threads
         self._block = -1
         self._hidden: torch.Tensor | None = None
         self._left: torch.Tensor | None = None
@@ -48,11 +50,11 @@ class InputStatistics:
         """`norm` [in], `hessian` [in, in] or `inputs` [n_tokens, in] of a layer, float32; shared, so copy to change."""
         if kind in self._known:
             return self._known[kind].of(layer, kind)
-        with torch.no_grad():
+        with self._lock, torch.no_grad():
             self._enter(layer.block)
             if kind not in self._results:
                 self._results[kind] = self._collect(layer.block, kind)
-        result = self._results[kind].get(layer.name)
+            result = self._results[kind].get(layer.name)
         if result is None:  # an expert to which no token was sent
             result = torch.zeros(_shape(layer, kind))
         return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -266,3 +267,12 @@ task.finish()
 assert "transformers" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent.parent)
+
+
+def test_statistics_may_be_asked_for_by_threads(llama: Path, make_task: Callable[..., PruningTask]) -> None:
+    expected = [layer.input_norm for layer in make_task(llama).layers()]
+    layers = list(make_task(llama).layers())
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda layer: layer.input_norm, layers))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
