@@ -187,4 +187,4 @@ def _gib(size: int) -> str:
 
 def _option(size: int) -> str:
     """A size as `--memory` and a study's `memory` take it, rounded up."""
-    return f"{math.ceil(size / (1 << 20))}m"
+    return f"{math.ceil(size / (1 << 20))}M"

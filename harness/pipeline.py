@@ -279,8 +279,8 @@ def open_bench(
     shapes = (calibrated.ids.shape, evaluated.ids.shape)
     estimate = estimated(opened, *shapes, limits.threads, kl=kl, text=text is not None, rounds=rounds)
     estimate.check(limits)
-    console.notice(estimate.line(limits))
     opened_sandbox = open_sandbox(sandbox, runtime)
+    console.notice(estimate.line(limits))
     return Bench(opened, calibrated, evaluated, statistics, opened_sandbox, limits, seed, kl, prompt, rounds, dtype)
 
 
