@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, OPTConfig, PreTrainedConfig
 
+from harness import console
 from harness.errors import ImageFault
 from harness.pipeline import Bench, open_bench
 from harness.records import Pruner
@@ -31,6 +32,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_CACHE", str(own))
         yield
+
+
+@pytest.fixture(autouse=True)
+def not_quiet() -> Iterator[None]:
+    """A command that a test ran with --quiet leaves the console of later tests as it was."""
+    yield
+    console.set_quiet(False)
 
 
 @pytest.fixture(scope="session")
