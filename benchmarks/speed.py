@@ -26,7 +26,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -36,7 +35,7 @@ from benchmarks import official
 from benchmarks.floor import Floor
 from benchmarks.ours import SANDBOXES
 from benchmarks.process import fresh
-from benchmarks.tables import absolute, heading, mebibytes, number, ratio, row
+from benchmarks.tables import absolute, check_token_files, heading, mebibytes, number, ratio, row
 from harness import console
 from harness.conversion import open_target
 from harness.errors import HarnessError
@@ -181,9 +180,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--methods {','.join(sorted(unknown))}: give some of {', '.join(official.METHODS)}")
     if options.runs < 1 or options.threads < 1:
         parser.error("--runs and --threads: give at least 1")
-    for file in (options.calibration, options.evaluation):
-        if not Path(file).is_file():
-            parser.error(f"no file {file}: give token ids, int [n, seqlen], saved by numpy")
+    check_token_files(parser, options)
     return options
 
 

@@ -20,13 +20,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from benchmarks import official
 from benchmarks.process import fresh
 from benchmarks.speed import METHODS, add_inputs, official_run, ours_arguments
-from benchmarks.tables import heading, number, ratio, row
+from benchmarks.tables import check_token_files, heading, number, ratio, row
 from harness import console
 from harness.errors import HarnessError
 
@@ -84,9 +83,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.levels = options.levels.split(",")
     if unknown := [level for level in options.levels if level not in LEVELS]:
         parser.error(f"--levels {','.join(unknown)}: give some of {','.join(LEVELS)}")
-    for file in (options.calibration, options.evaluation):
-        if not Path(file).is_file():
-            parser.error(f"no file {file}: give token ids, int [n, seqlen], saved by numpy")
+    check_token_files(parser, options)
     return options
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,3 +35,10 @@ def mebibytes(value: float | None) -> str:
 def absolute(path: str) -> str:
     """A path from the root if there is one, else the text as it is (a target's name)."""
     return str(Path(path).resolve()) if Path(path).exists() else path
+
+
+def check_token_files(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the program with one line if `calibration` or `evaluation` is no file."""
+    for file in (options.calibration, options.evaluation):
+        if not Path(file).is_file():
+            parser.error(f"no file {file}: give token ids, int [n, seqlen], saved by numpy")

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from harness import console
 from harness.errors import HarnessError, ImageFault, SandboxFault
+from harness.estimate import available_memory
 from harness.literature import DENSE, Figure, Model
 from harness.pipeline import Bench, open_bench
 from harness.pruners import find
@@ -120,7 +121,7 @@ def _opened(model: Model, protocol: dict[str, Any], options: dict[str, Any]) -> 
     on_hub = model.target not in NAMED and not is_folder(Path(model.target))
     if on_hub and (problem := _hub_problem()):
         raise _NotHere(problem)
-    if (free := _free_memory()) is not None and free < model.memory_gib * _GIB:
+    if (free := available_memory()) is not None and free < model.memory_gib * _GIB:
         raise _NotHere(f"{model.memory_gib:g} GiB of memory are needed, {free / _GIB:.1f} are free")
     if on_hub and (room := shutil.disk_usage(Path.home()).free) < model.disk_gib * _GIB:
         raise _NotHere(f"{model.disk_gib:g} GiB of disk are needed, {room / _GIB:.1f} are free")
@@ -141,16 +142,6 @@ def _measured(bench: Bench, method: str, sparsity: Any) -> tuple[float | None, s
         return None, f"{getattr(fault, 'status', 'INFRA_INPUT')}: {fault}"
     message = score.error.message if score.error else ""
     return score.perplexity, None if score.perplexity is not None else f"{score.status}: {message}"
-
-
-def _free_memory() -> int | None:
-    """Bytes that a new process may take without swapping; None where the kernel does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
-    return found[0] if found else None
 
 
 @cache

@@ -127,7 +127,7 @@ def test_a_machine_that_is_too_small_says_so(
     file: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(verification, "_free_memory", lambda: 1 << 28)
+    monkeypatch.setattr(verification, "available_memory", lambda: 1 << 28)
     path = file(("dense", "0", 90.0, 0.1))
     status, out, _ = command("--quiet", "verify-literature", "--file", str(path), "--json", "-")
     assert status == 0
