@@ -12,8 +12,10 @@ from safetensors.torch import save_file
 
 from harness import console
 from harness.conversion import once
+from harness.devices import arithmetic
 from harness.resources import cache_folder
 from harness.targets import Target
+from sandbox.checkpoint import Checkpoint
 from sandbox.statistics import KNOWN, dense_blocks
 from sandbox.sums import Kind
 
@@ -22,13 +24,16 @@ _MOST_BYTES = 4 << 30
 _WORDS: dict[Kind, bytes] = {"norm": b"input_norm", "hessian": b"hessian"}
 
 
-def known_statistics(target: Target, calibration: np.ndarray, dtype: torch.dtype, source: bytes) -> dict[str, Path]:
+def known_statistics(
+    target: Target, checkpoint: Checkpoint, calibration: np.ndarray, dtype: torch.dtype, source: bytes
+) -> dict[str, Path]:
     """Files by name for a pruner that seems to ask for norms or Hessians; whatever is missing it computes in its run.
 
     Only time depends on this guess from the source, no number.
 
     Args:
         target: the dense model.
+        checkpoint: its weights, on the device that is to compute.
         calibration: token ids, [n, seqlen].
         dtype: what the model computes in.
         source: the pruner's file.
@@ -38,22 +43,23 @@ def known_statistics(target: Target, calibration: np.ndarray, dtype: torch.dtype
         sizes = [layer.in_features ** (2 if kind == "hessian" else 1) for layer in target.layers]
         if word in source and 4 * sum(sizes) <= _MOST_BYTES:
             tokens = hashlib.sha256(calibration.tobytes()).hexdigest()
-            machine = torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
-            facts = (target.weights_sha256, calibration.shape, tokens, dtype, kind, *machine)
+            facts = (target.weights_sha256, calibration.shape, tokens, dtype, kind, *arithmetic(checkpoint.device))
             key = hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
-            write = partial(_write, target, calibration, dtype, kind)
+            write = partial(_write, target, checkpoint, calibration, dtype, kind)
             folder = once(cache_folder() / f"statistics-{key}", write)
             files[KNOWN.format(kind=kind)] = folder / KNOWN.format(kind=kind)
     return files
 
 
-def _write(target: Target, calibration: np.ndarray, dtype: torch.dtype, kind: Kind, into: Path) -> None:
+def _write(
+    target: Target, checkpoint: Checkpoint, calibration: np.ndarray, dtype: torch.dtype, kind: Kind, into: Path
+) -> None:
     blocks = 1 + max(layer.block for layer in target.layers)
     tensors: dict[str, torch.Tensor] = {}
     names: dict[str, str] = {}
     leaders: dict[int, str] = {}
     with console.progress(f"statistics of dense {target.name}, once for all pruners", blocks) as bar:
-        for found in dense_blocks(target.checkpoint, target.layers, torch.from_numpy(calibration), kind, dtype):
+        for found in dense_blocks(checkpoint, target.layers, torch.from_numpy(calibration), kind, dtype):
             for name, tensor in found.items():  # layers with the same inputs share one tensor
                 leader = leaders.setdefault(id(tensor), name)
                 tensors.setdefault(leader, tensor)

@@ -109,8 +109,8 @@ def estimated(
 ) -> Estimate:
     """The estimate for a target; no weight is read.
 
-    Memory is that of float32 numbers: what surrounds the blocks, the largest block as it is held, hidden states in and
-    out, and for each lane (`sandbox.lanes`) a batch and the sums over it. Time counts the operations of the linear
+    Memory is that of float32 numbers: what surrounds the blocks, the largest block as it is held, hidden states,
+    and for each lane (`sandbox.lanes`) a batch and the sums over it. Time counts the operations of the linear
     layers, as if every token went to every expert, at the rate that a matrix product reaches now (0.1 s of measuring).
 
     Args:

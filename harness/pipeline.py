@@ -14,6 +14,7 @@ import torch
 from harness import console, metrics
 from harness.conversion import open_target
 from harness.dense_statistics import known_statistics
+from harness.devices import arithmetic, check_device
 from harness.errors import ScorerFault, UsageError
 from harness.estimate import estimated
 from harness.protocol import measurement, remembered
@@ -27,6 +28,7 @@ from harness.stages.score import Measured, measure, window_losses
 from harness.status import Status
 from harness.targets import Target
 from harness.text import Windows, prompt_ids, windows
+from sandbox.checkpoint import Checkpoint
 
 DTYPES = ("float32", "bfloat16")
 """What a model may compute in; losses, statistics and weights are float32 in any case."""
@@ -50,6 +52,7 @@ class Bench:
     prompt: TextPrompt | None = None
     rounds: int = 1
     dtype: str = "float32"
+    device: str = "cpu"
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -61,6 +64,11 @@ class Bench:
         dtype: torch.dtype = getattr(torch, self.dtype)
         return dtype
 
+    @cached_property
+    def _checkpoint(self) -> Checkpoint:
+        """The dense weights on the device that computes."""
+        return Checkpoint(self.target.folder, torch.device(self.device))
+
     @property
     def isolation(self) -> str:
         """The level at which pruners run."""
@@ -70,12 +78,12 @@ class Bench:
     def measurement(self) -> Measurement:
         """The protocol; its id is a hash of everything that decides a number, but the target's weights."""
         facts = (self.target, self.calibration, self.evaluation)
-        return measurement(*facts, self.statistics, self.dtype, self.rounds)
+        return measurement(*facts, self.statistics, self.dtype, self.rounds, self.device)
 
     @cached_property
     def dense_losses(self) -> list[float]:
         """Window losses of the unpruned model, in nats; measured once and cached by weights, text and torch."""
-        facts = (self.target.weights_sha256, self.evaluation.sha256, self.dtype, _arithmetic())
+        facts = (self.target.weights_sha256, self.evaluation.sha256, self.dtype, arithmetic(self._checkpoint.device))
         return remembered(facts, self._dense_now)
 
     def _dense_now(self) -> list[float]:
@@ -83,7 +91,7 @@ class Bench:
             losses = self._dense.losses
         else:
             what = f"scoring dense {self.target.name}"
-            losses = window_losses(self.target.checkpoint, self.evaluation.ids, None, what, self._torch_dtype)
+            losses = window_losses(self._checkpoint, self.evaluation.ids, None, what, self._torch_dtype)
         if not math.isfinite(metrics.perplexity(losses)):
             raise ScorerFault(f"{self.target.name} has no finite perplexity before pruning; check its weights")
         return losses
@@ -97,7 +105,7 @@ class Bench:
     def _dense(self) -> Measured:
         """The dense model's pass over the evaluation; held, since every divergence needs its states."""
         what = f"scoring dense {self.target.name}"
-        return measure(self.target.checkpoint, self.evaluation.ids, None, what, dtype=self._torch_dtype)
+        return measure(self._checkpoint, self.evaluation.ids, None, what, dtype=self._torch_dtype)
 
     @cached_property
     def dense_text(self) -> str | None:
@@ -141,8 +149,9 @@ class Bench:
         calibration = self.calibration.ids
         known = {}
         if self.statistics == "dense":
-            known = known_statistics(self.target, calibration, self._torch_dtype, pruner.source)
-        job = Job(pruner.source, self.target, calibration, sparsities, self.statistics, self.seed, self.dtype, known)
+            known = known_statistics(self.target, self._checkpoint, calibration, self._torch_dtype, pruner.source)
+        asked = (sparsities, self.statistics, self.seed, self.dtype, self.device)
+        job = Job(pruner.source, self.target, calibration, *asked, known)
         with sandbox_run(job, self.sandbox, self.limits) as run:
             ran = replace(
                 blank,
@@ -176,7 +185,7 @@ class Bench:
         what = f"scoring {console.plain(score.pruner, 60)} at {score.sparsity}"
         dense_states = self._dense.states if self.kl else None
         evaluation, dtype = self.evaluation.ids, self._torch_dtype
-        measured = measure(self.target.checkpoint, evaluation, weights.parameters, what, dense_states, dtype)
+        measured = measure(self._checkpoint, evaluation, weights.parameters, what, dense_states, dtype)
         losses, divergences = measured.losses, measured.divergences
         seconds = time.monotonic() - started
         perplexity = metrics.perplexity(losses)
@@ -248,12 +257,14 @@ def open_bench(
     text_tokens: int = TEXT_TOKENS,
     rounds: int = 1,
     dtype: str = "float32",
+    device: str = "cpu",
 ) -> Bench:
     """Open a target, its texts and a sandbox; None takes the target's own default.
 
     With `kl`, scores hold the divergence from the dense model; with `text`, how the pruned model goes on from that
     prompt for `text_tokens` tokens. With more than one of `rounds`, pruners are called that often at rising sparsity
-    (see `harness.schedule`). `dtype` is what the model computes in.
+    (see `harness.schedule`). `dtype` is what the model computes in, `device` where: with
+    `cuda`, the GPU holds one block at a time, and pruners' tensors.
 
     Raises:
         UsageError: an argument that does not fit, or too low a memory limit for any pruner.
@@ -265,6 +276,7 @@ def open_bench(
         raise UsageError(f"rounds {rounds}: give 1 for one shot, or more for a gradual schedule")
     if dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r}: give {' or '.join(DTYPES)}")
+    check_device(device)
     opened = open_target(target)
     prompt = None if text is None else TextPrompt(prompt_ids(text, opened, text_tokens), text_tokens)
     calibrated = windows(calibration, "calibration", opened, seqlen, calibration_samples, seed)
@@ -275,15 +287,12 @@ def open_bench(
         memory_bytes=memory_bytes or default.memory_bytes,
         processes=default.processes,
         threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        device=device,
     )
     shapes = (calibrated.ids.shape, evaluated.ids.shape)
     estimate = estimated(opened, *shapes, limits.threads, kl=kl, text=text is not None, rounds=rounds)
     estimate.check(limits)
     opened_sandbox = open_sandbox(sandbox, runtime)
     console.notice(estimate.line(limits))
-    return Bench(opened, calibrated, evaluated, statistics, opened_sandbox, limits, seed, kl, prompt, rounds, dtype)
-
-
-def _arithmetic() -> tuple[str, str, int]:
-    """What the last digits of a loss depend on, besides the inputs."""
-    return torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+    protocol = (kl, prompt, rounds, dtype, device)
+    return Bench(opened, calibrated, evaluated, statistics, opened_sandbox, limits, seed, *protocol)

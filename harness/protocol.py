@@ -14,7 +14,7 @@ from harness.text import Windows
 
 
 def measurement(
-    target: Target, calibration: Windows, evaluation: Windows, statistics: str, dtype: str, rounds: int
+    target: Target, calibration: Windows, evaluation: Windows, statistics: str, dtype: str, rounds: int, device: str
 ) -> Measurement:
     """The protocol; its id is a hash of everything that decides a number, but the target's weights."""
     facts = {
@@ -29,6 +29,8 @@ def measurement(
     }
     if rounds != 1:
         facts["rounds"] = rounds
+    if device != "cpu":
+        facts["device"] = device
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return Measurement(
         target=target.name,

@@ -130,6 +130,8 @@ class Limits:
     memory_bytes: int = 4 << 30
     processes: int = 64
     threads: int = 2
+    device: str = "cpu"
+    """`cuda` where the process is to see the first GPU, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,8 @@ class Measurement:
     """What of the target stays dense, in words; empty in results of earlier versions."""
     rounds: int = 1
     """In how many rounds of rising sparsity a pruner was called. Part of `id` where it is not 1."""
+    device: str = "cpu"
+    """What computed: `cpu` or `cuda`. Part of `id` where it is not the CPU."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class Shapes:
         count, seqlen = windows
         batch = min(count, max(1, BATCH_TOKENS // seqlen)) * seqlen
         lanes = self.lanes(threads) * 2 * batch * (self.widths + seqlen)  # the latter for an attention mask
-        return self.around + self.copies * self.block + 2 * count * seqlen * self.hidden + lanes
+        return self.around + self.copies * self.block + count * seqlen * self.hidden + lanes
 
 
 def _grams(block: list[LayerSpec]) -> list[int]:

@@ -38,6 +38,7 @@ class Study(BaseModel):
     seqlen: int | None = Field(None, ge=2, examples=["seqlen = 256"])
     statistics: Literal["sequential", "dense"] = Field("sequential", examples=['statistics = "sequential"'])
     dtype: Literal["float32", "bfloat16"] = Field("float32", examples=['dtype = "float32"'])
+    device: Literal["cpu", "cuda"] = Field("cpu", examples=['device = "cuda"'])
     rounds: int = Field(1, ge=1, le=1000, examples=["rounds = 4"])
     sandbox: Literal["auto", "docker", "bubblewrap"] = Field("auto", examples=['sandbox = "auto"'])
     timeout: float | None = Field(None, ge=1, examples=["timeout = 900  # seconds"])

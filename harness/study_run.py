@@ -180,6 +180,7 @@ def _bench_options(study: Study) -> dict[str, Any]:
         "seqlen": study.seqlen,
         "statistics": study.statistics,
         "dtype": study.dtype,
+        "device": study.device,
         "timeout_seconds": study.timeout,
         "memory_bytes": study.memory,
         "seed": study.seed,

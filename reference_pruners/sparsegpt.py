@@ -13,11 +13,13 @@ Nothing can make up for a removed row, as each row has its own output.
 import torch
 
 from sandbox.interface import Layer, Sparsity, Task
-from sandbox.masks import keep_in_groups, keep_largest
+from sandbox.masks import keep_in_groups, keep_largest, without_smallest
 
 BLOCK_COLUMNS = 128
 STEP_COLUMNS = 16
 """Of a block, so many are updated one by one, and the others when these are done: the same, with fewer passes."""
+SMALL_INVERSE = 192
+"""Columns up to which a triangular matrix is inverted at once."""
 DAMPING = 0.01
 """Of the mean of H's diagonal, added to it; raised tenfold as long as H has no Cholesky factor."""
 
@@ -70,7 +72,7 @@ def compensated(layer: Layer, sparsity: Sparsity, factor: torch.Tensor, dead: to
         if sparsity.n is None:
             wanted = int(columns.shape[1] * stop * sparsity.ratio) - pruned  # so that rounding does not add up
             pruned += wanted
-            kept = keep_all_but(block**2 / scale, wanted)
+            kept = without_smallest((block**2 / scale).reshape(1, -1), wanted).reshape(block.shape)
         else:
             kept = torch.ones_like(block, dtype=torch.bool)
         errors = torch.zeros_like(block)
@@ -81,7 +83,7 @@ def compensated(layer: Layer, sparsity: Sparsity, factor: torch.Tensor, dead: to
                     group = slice(i, i + sparsity.m)
                     saliency = block[group] ** 2 / scale[group]
                     kept[group] = keep_in_groups(saliency.t(), sparsity.n, sparsity.m).t()
-                errors[i] = torch.where(kept[i], 0, block[i] / within[i, i])
+                errors[i] = block[i] / within[i, i] * ~kept[i]
                 block[i + 1 : end].addr_(within[i, i + 1 : end], errors[i], alpha=-1)
             block[end:].addmm_(within[begin:end, end:].t(), errors[begin:end], alpha=-1)
         block[~kept] = 0
@@ -89,17 +91,10 @@ def compensated(layer: Layer, sparsity: Sparsity, factor: torch.Tensor, dead: to
     return columns.t()
 
 
-def keep_all_but(saliency: torch.Tensor, count: int) -> torch.Tensor:
-    """Bool mask that leaves out the `count` smallest."""
-    smallest = saliency.flatten().topk(count, largest=False, sorted=False).indices
-    mask = torch.ones(saliency.numel(), dtype=torch.bool)
-    mask[smallest] = False
-    return mask.reshape(saliency.shape)
-
-
 def inverse_factor(hessian: torch.Tensor) -> tuple[torch.Tensor, float]:
     """U, upper triangular, with U^T U = (H + damping)^-1, and the damping as a share of the diagonal's mean.
 
+    With rows and columns in reverse order, a Cholesky factorisation gives H = R R^T with R upper triangular; U = R^-1.
     `hessian` is changed: it has the damping afterwards.
 
     Raises:
@@ -113,12 +108,24 @@ def inverse_factor(hessian: torch.Tensor) -> tuple[torch.Tensor, float]:
     while True:
         diagonal += damping
         total += float(damping / mean)
-        factor, failed = torch.linalg.cholesky_ex(hessian)
+        factor, failed = torch.linalg.cholesky_ex(hessian.flip(0, 1))
         if not failed:
-            factor = torch.cholesky_inverse(factor)
-            factor, failed = torch.linalg.cholesky_ex(factor, upper=True)
-            if not failed:
-                return factor.triu_(), round(total, 6)
+            factor = inverted(factor.flip(0, 1))
+            if factor.isfinite().all():
+                return factor, round(total, 6)
         if not torch.isfinite(damping) or damping > 100 * diagonal.mean():
             raise ArithmeticError("the Hessian has no Cholesky factor: are the calibration inputs finite?")
         damping = damping * 10
+
+
+def inverted(upper: torch.Tensor) -> torch.Tensor:
+    """The inverse of an upper triangular matrix, [in, in], by halves: most of it is two products."""
+    if len(upper) <= SMALL_INVERSE:
+        inverse: torch.Tensor = torch.linalg.solve_triangular(upper, torch.eye(len(upper)), upper=True)
+        return inverse
+    half = len(upper) // 2
+    inverse = torch.zeros_like(upper)
+    inverse[:half, :half] = inverted(upper[:half, :half])
+    inverse[half:, half:] = inverted(upper[half:, half:])
+    inverse[:half, half:] = (inverse[:half, :half] @ upper[:half, half:] @ inverse[half:, half:]).neg_()
+    return inverse

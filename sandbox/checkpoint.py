@@ -14,15 +14,19 @@ from torch import nn
 
 from sandbox.layout import LayerSpec, oriented
 
+CPU = torch.device("cpu")
+
 
 class Checkpoint:
-    """Tensors of a model folder, read one at a time and handed out as float32.
+    """Tensors of a model folder, read one at a time and handed out as float32 on one device.
 
     transformers is imported only when the architecture is needed: a pruner that looks at weights alone starts sooner.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: torch.device = CPU) -> None:
+        """Open a folder's files; `device` is where tensors and models are given out, and so where they compute."""
         self.folder = folder
+        self.device = device
         handles = [safe_open(file, framework="pt") for file in sorted(folder.glob("*.safetensors"))]
         self._handles = {name: handle for handle in handles for name in handle.keys()}  # noqa: SIM118
 
@@ -34,7 +38,7 @@ class Checkpoint:
 
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor, float32 where it is floating point. Never write into it: it may be the file's own memory."""
-        tensor: torch.Tensor = self._handles[name].get_tensor(name)
+        tensor: torch.Tensor = self._handles[name].get_tensor(name).to(self.device)
         return tensor.float() if tensor.is_floating_point() else tensor
 
     def weight(self, layer: LayerSpec) -> torch.Tensor:
@@ -45,7 +49,7 @@ class Checkpoint:
         if layer.expert is None:
             return oriented(self.tensor(layer.parameter), layer)
         stored: torch.Tensor = self._handles[layer.parameter].get_slice(layer.parameter)[layer.expert]
-        return oriented(stored.float(), layer)
+        return oriented(stored.to(self.device).float(), layer)
 
     @cached_property
     def config(self) -> Any:
@@ -70,6 +74,8 @@ class Checkpoint:
         for name, buffer in model.named_buffers():
             if name in self:
                 buffer.copy_(self.tensor(name))
+        for part in model.modules():  # not the model as a whole: parameters on the meta device cannot be moved
+            part._buffers |= {name: buffer.to(self.device) for name, buffer in part.named_buffers(recurse=False)}
         return model.eval().requires_grad_(False)
 
     def check(self, model: nn.Module) -> None:

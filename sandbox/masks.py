@@ -32,7 +32,7 @@ def keep_largest(
     if sparsity.n is not None and sparsity.m is not None:
         return keep_in_groups(saliency, sparsity.n, sparsity.m)
     rows = saliency.reshape(1, -1) if scope == "layer" else saliency
-    return _without_smallest(rows, int(rows.shape[1] * sparsity.ratio)).reshape(saliency.shape)
+    return without_smallest(rows, int(rows.shape[1] * sparsity.ratio)).reshape(saliency.shape)
 
 
 def keep_in_groups(saliency: torch.Tensor, n: int, m: int) -> torch.Tensor:
@@ -48,16 +48,17 @@ def keep_in_groups(saliency: torch.Tensor, n: int, m: int) -> torch.Tensor:
     return mask[:, : saliency.shape[1]]
 
 
-def _without_smallest(rows: torch.Tensor, count: int) -> torch.Tensor:
+def without_smallest(rows: torch.Tensor, count: int) -> torch.Tensor:
     """Bool mask [rows, columns] without the `count` smallest of each row; of equal ones the first go."""
     if count == 0:
         return torch.ones_like(rows, dtype=torch.bool)
+    if rows.device.type != "cpu":
+        return without_first(rows, count)
     values = (rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows).detach().numpy()
     # numpy selects and compares with vector instructions, several times as fast as torch
     limit = np.partition(values, count - 1, axis=1)[:, count - 1 : count]
     if np.isnan(limit).any():  # so many are NaN that some of them must go
-        pruned = rows.topk(count, dim=1, largest=False, sorted=False).indices
-        return torch.ones_like(rows, dtype=torch.bool).scatter_(1, pruned, False)
+        return without_first(rows, count)
     gone = values <= limit
     if np.count_nonzero(gone) != count * len(gone):  # more are equal to the limit than have to go
         for row in np.flatnonzero(np.count_nonzero(gone, axis=1) != count):
@@ -66,12 +67,18 @@ def _without_smallest(rows: torch.Tensor, count: int) -> torch.Tensor:
     return torch.from_numpy(np.logical_not(gone, out=gone))
 
 
+def without_first(rows: torch.Tensor, count: int) -> torch.Tensor:
+    """The same by sorting: slower, but on any device and with any number of NaN."""
+    pruned = rows.sort(dim=1, stable=True).indices[:, :count]
+    return torch.ones_like(rows, dtype=torch.bool).scatter_(1, pruned, False)
+
+
 def keep_structures(saliency: torch.Tensor, structure: str, ratio: float, heads: int | None) -> torch.Tensor:
     """Bool mask [out, in] without the floor(count * ratio) rows, columns or heads of smallest total saliency.
 
     It keeps everything where `structure` is `heads` and no heads enter the layer.
     """
-    mask = torch.ones(saliency.shape, dtype=torch.bool)
+    mask = torch.ones_like(saliency, dtype=torch.bool)
     parts, whole = slices(saliency, structure, heads), slices(mask, structure, heads)
     if parts is not None and whole is not None:
         count = int(len(parts) * ratio)

@@ -49,14 +49,14 @@ class InputStatistics:
     def of(self, layer: LayerSpec, kind: Kind) -> torch.Tensor:
         """`norm` [in], `hessian` [in, in] or `inputs` [n_tokens, in] of a layer, float32; shared, so copy to change."""
         if kind in self._known:
-            return self._known[kind].of(layer, kind)
+            return self._known[kind].of(layer, kind).to(self._checkpoint.device)
         with self._lock, torch.no_grad():
             self._enter(layer.block)
             if kind not in self._results:
                 self._results[kind] = self._collect(layer.block, kind)
             result = self._results[kind].get(layer.name)
         if result is None:  # an expert to which no token was sent
-            result = torch.zeros(_shape(layer, kind))
+            result = torch.zeros(_shape(layer, kind), device=self._checkpoint.device)
         return result
 
     @cached_property
@@ -74,8 +74,9 @@ class InputStatistics:
         for passed in range(self._block, block):
             if self._left is None:
                 weights = None if self._dense else self._weights.parameters(passed)
-                self._left = self._model.run_block(passed, self._hidden, weights)
-            self._hidden, self._left = self._left, None
+                self._model.run_block(passed, self._hidden, weights, in_place=True)
+            else:
+                self._hidden, self._left = self._left, None
         self._block = block
 
     def _collect(self, block: int, kind: Kind) -> dict[str, torch.Tensor]:
@@ -167,12 +168,12 @@ def gradients(
     if weights is not None:
         for block in sorted({layer.block for layer in layers}):
             for name, weight in weights.parameters(block).items():
-                model.get_parameter(name).data = weight.clone()
+                model.get_parameter(name).data = weight.to(checkpoint.device, copy=True)
     parameters = {layer.parameter: model.get_parameter(layer.parameter) for layer in layers}
     for parameter in parameters.values():
         parameter.requires_grad_(True)
     sums: dict[str, torch.Tensor] = {}
-    for sequence in calibration.split(1):
+    for sequence in calibration.to(checkpoint.device).split(1):
         with torch.enable_grad():
             logits = model(input_ids=sequence).logits[0, :-1].float()
             cross_entropy(logits, sequence[0, 1:]).backward()

@@ -21,6 +21,8 @@ from sandbox.products import Product, Products
 
 BATCH_TOKENS = 512
 """Tokens that go through a block at once: enough for efficient matrix products, few enough for the cache."""
+DEVICE_BATCH_TOKENS = 8192
+"""The same on a device that is not the CPU: enough to keep it busy."""
 SMALL_BLOCK = 32_000_000
 """Parameters up to which batches run side by side; those of a larger block keep all cores busy one by one."""
 
@@ -41,6 +43,9 @@ class Enough(Exception):
 class StreamedModel:
     """The parts around the blocks are loaded when they are needed; each block's weights are read when it runs.
 
+    It computes on the checkpoint's device. What enters and leaves the blocks stays in the CPU's memory, and each batch
+    of it visits the device, so that this holds one block at a time, too.
+
     Attributes:
         blocks: number of decoder blocks.
         lanes: how many batches run side by side.
@@ -49,6 +54,7 @@ class StreamedModel:
     def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> None:
         """Read the architecture; `dtype` is what the model computes in."""
         self.checkpoint = checkpoint
+        self.device = checkpoint.device
         self.dtype = dtype
         self._model = checkpoint.skeleton(dtype)
         self._prefix, self._blocks = find_blocks(self._model)
@@ -57,7 +63,9 @@ class StreamedModel:
         self._decoder_prefix = f"{decoder}." if decoder else ""
         self.blocks = len(self._blocks)
         size = max(sum(parameter.numel() for parameter in block.parameters()) for block in self._blocks)
-        self.lanes = torch.get_num_threads() if size <= SMALL_BLOCK else 1
+        on_cpu = self.device.type == "cpu"
+        self.lanes = torch.get_num_threads() if on_cpu and size <= SMALL_BLOCK else 1
+        self._batch_tokens = BATCH_TOKENS if on_cpu else DEVICE_BATCH_TOKENS
         self._calls: dict[torch.Size, list[_Call]] = {}
         self._has_head = False
         self._loading = threading.Lock()
@@ -67,16 +75,16 @@ class StreamedModel:
 
     def batches(self, count: int, seqlen: int) -> list[slice]:
         """The batches, of about `BATCH_TOKENS` tokens, of `count` sequences."""
-        size = max(1, BATCH_TOKENS // seqlen)
+        size = max(1, self._batch_tokens // seqlen)
         return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
-        """What enters block 0: [n, seqlen, hidden_size] for ids [n, seqlen]."""
+        """What enters block 0: [n, seqlen, hidden_size] for ids [n, seqlen], both in the CPU's memory."""
         around = f"{self._prefix}."
         if not self._has_head:
             self._load(lambda name: name.startswith(self._decoder_prefix) and not name.startswith(around))
         self._probe()
-        return torch.cat([self._enter(ids[batch]) for batch in self.batches(*ids.shape)])
+        return torch.cat([self._enter(ids[batch].to(self.device)).cpu() for batch in self.batches(*ids.shape)])
 
     def run_block(
         self,
@@ -84,6 +92,7 @@ class StreamedModel:
         hidden: torch.Tensor,
         weights: Mapping[str, torch.Tensor] | None = None,
         watch: Watch | None = None,
+        in_place: bool = False,
     ) -> torch.Tensor:
         """What leaves a block, [n, seqlen, hidden_size], for what enters it, of the same shape.
 
@@ -94,34 +103,39 @@ class StreamedModel:
             watch: told of each linear product with one of the block's parameters before it is computed, in forward
                 order; of an expert's only where a token of the batch goes to it. If it raises `Enough`, the output of
                 that batch is not computed, and undefined.
+            in_place: write it over `hidden`.
         """
         module, parameters = self._blocks[block], self._parameters(block, weights)
         watched = {f"{self._prefix}.{block}.{name}": tensor for name, tensor in parameters.items()}
         batches = self.batches(*hidden.shape[:2])
-        left = torch.empty_like(hidden)
+        left = hidden if in_place else torch.empty_like(hidden)
 
         def run(lane: int, item: int) -> None:
-            batch = hidden[batches[item]]
+            batch = hidden[batches[item]].to(self.device)
             args, kwargs = self._calls[batch.shape[:2]][block]
             try:
                 with nullcontext() if watch is None else Products(watched, watch(lane)):
                     output = module(batch, *args, **kwargs)
             except Enough:
                 return
-            left[batches[item]] = output[0] if isinstance(output, tuple) else output
+            left[batches[item]] = (output[0] if isinstance(output, tuple) else output).cpu()
 
         with _installed(module, parameters):
             in_lanes(self.lanes, len(batches), run)
         return left
 
     def logits(self, ids: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """[n, seqlen, vocabulary] from what left the last block; may be called from several threads at once."""
+        """[n, seqlen, vocabulary] on the device, from ids [n, seqlen] and what left the last block.
+
+        It may be called from several threads at once.
+        """
         with self._loading:
             if not self._has_head:
                 self._load(lambda name: not name.startswith(f"{self._prefix}."))
                 self._has_head = True
-        with self._bypass.active(lambda *_: hidden):
-            result: torch.Tensor = self._model(input_ids=ids).logits
+        there = hidden.to(self.device)
+        with self._bypass.active(lambda *_: there):
+            result: torch.Tensor = self._model(input_ids=ids.to(self.device)).logits
         return result
 
     def _enter(self, ids: torch.Tensor) -> torch.Tensor:
@@ -143,7 +157,7 @@ class StreamedModel:
         """Learn whether the blocks return a tensor or a tuple, as architectures differ."""
         with self._bypass.active(_stop):
             try:
-                self._decoder(input_ids=torch.zeros(1, 2, dtype=torch.long))
+                self._decoder(input_ids=torch.zeros(1, 2, dtype=torch.long, device=self.device))
             except _FirstCall as first:
                 args, kwargs = first.args
         with torch.no_grad(), _installed(self._blocks[0], self._parameters(0, None)):
@@ -155,7 +169,8 @@ class StreamedModel:
         parameters = {}
         for name, _ in self._blocks[block].named_parameters():
             given = None if weights is None else weights.get(prefix + name)
-            parameters[name] = (self.checkpoint.tensor(prefix + name) if given is None else given).to(self.dtype)
+            tensor = self.checkpoint.tensor(prefix + name) if given is None else given.to(self.device)
+            parameters[name] = tensor.to(self.dtype)
         return parameters
 
     def _load(self, wanted: Callable[[str], bool]) -> None:

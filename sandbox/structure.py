@@ -19,7 +19,7 @@ from torch.nn.modules.conv import _ConvNd
 from transformers.pytorch_utils import Conv1D
 
 from sandbox.attention import attention_heads, changed_first_token
-from sandbox.checkpoint import Checkpoint
+from sandbox.checkpoint import CPU, Checkpoint
 from sandbox.layout import LayerSpec
 from sandbox.products import OPERANDS, Products
 from sandbox.streaming import StreamedModel, UnsupportedModel, find_blocks
@@ -98,7 +98,7 @@ class _Blank(Checkpoint):
     """An architecture whose parameters are all zero."""
 
     def __init__(self, checkpoint: Checkpoint, model: nn.Module) -> None:
-        self.folder = checkpoint.folder
+        self.folder, self.device = checkpoint.folder, CPU
         self.config = checkpoint.config
         self._shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
 

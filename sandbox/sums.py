@@ -72,13 +72,14 @@ class Sums:
             return
         width = tokens.shape[1]
         if use not in self.summed:
-            self.summed[use] = torch.zeros(width) if self._kind == "norm" else torch.zeros(width, width)
+            self.summed[use] = tokens.new_zeros((width,) if self._kind == "norm" else (width, width))
         total = self.summed[use]
         if self._kind == "norm":
             total += tokens.square().sum(dim=0)
             return
-        for start in range(0, width, _GRAM_COLUMNS):
-            stop = min(start + _GRAM_COLUMNS, width)
+        columns = _GRAM_COLUMNS if tokens.device.type == "cpu" else width
+        for start in range(0, width, columns):
+            stop = min(start + columns, width)
             total[:stop, start:stop].addmm_(tokens[:, :stop].t(), tokens[:, start:stop])
 
 

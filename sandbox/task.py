@@ -49,8 +49,8 @@ class PruningTask:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.sparsity = sparsity
-        self.calibration = calibration
-        self.generator = torch.Generator().manual_seed(seed)
+        self.calibration = calibration.to(checkpoint.device)
+        self.generator = torch.Generator(checkpoint.device).manual_seed(seed)
         self._checkpoint = checkpoint
         self._mode = statistics
         self._dtype = dtype
@@ -159,5 +159,5 @@ class PrunableLayer:
         if tuple(mask.shape) != self._spec.shape:
             raise BadWeight(f"{self.name}: the mask has shape {list(mask.shape)}, not {list(self._spec.shape)}")
         weight = self.weight
-        kept = mask.detach().to("cpu", torch.bool)
+        kept = mask.detach().to(weight.device, torch.bool)
         self.weight = masked(weight, kept) if weight.dtype == torch.float32 else torch.where(kept, weight, 0)

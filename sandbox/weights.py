@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from sandbox.checkpoint import Checkpoint
+from sandbox.checkpoint import CPU, Checkpoint
 from sandbox.layout import LayerSpec, OutputFile, block_parameters, oriented
 
 
@@ -20,9 +20,10 @@ class BadWeight(ValueError):
 class Weights:
     """Weights by index in `layers`, always [out_features, in_features] and float32.
 
-    A weight becomes live when a pruner first reads it, and may then be changed in place or replaced. `write` puts
-    live weights into the output file and lets go of them, so that only a block's worth is in memory, unless the pruner
-    itself holds on to a tensor: what it changes there later counts too. Pruners may use threads.
+    Live weights are on the checkpoint's device, written ones in the CPU's memory. A weight becomes live when a pruner
+    first reads it, and may then be changed in place or replaced. `write` puts live weights into the output file and
+    lets go of them, so that only a block's worth is in memory, unless the pruner itself holds on to a tensor: what it
+    changes there later counts too. Pruners may use threads.
     """
 
     def __init__(self, checkpoint: Checkpoint, layers: Sequence[LayerSpec], output: OutputFile) -> None:
@@ -43,7 +44,7 @@ class Weights:
             return oriented(weight.detach() if weight.requires_grad else weight, self.layers[index])
         with self._lock:
             if index not in self._live:
-                self._live[index] = self.written(index).clone(memory_format=torch.contiguous_format)
+                self._live[index] = self._copy(self.written(index))
             return self._live[index]
 
     def assign(self, index: int, weight: torch.Tensor) -> None:
@@ -53,7 +54,7 @@ class Weights:
             BadWeight: `weight` is no real tensor of the layer's shape.
         """
         layer = self.layers[index]
-        checked = _checked(weight, layer)
+        checked = _checked(weight, layer, self._checkpoint.device)
         if self._model is not None and layer.expert is not None:
             with self._lock:
                 self._twins.pop(index, None)
@@ -65,8 +66,8 @@ class Weights:
                 self._live[index] = checked.clone()
 
     def written(self, index: int) -> torch.Tensor:
-        """A weight as last written, dense at first. Never write into it."""
-        return self._output.read(index, self._checkpoint.weight(self.layers[index]))
+        """A weight as last written, dense at first, in the CPU's memory. Never write into it."""
+        return self._output.read(index, self._dense(index))
 
     def write(self, except_block: int | None = None) -> None:
         """Put every live weight, but for those of one block, into the output file.
@@ -78,7 +79,7 @@ class Weights:
             live = range(len(self.layers)) if self._model is not None else sorted(self._live)
             for index in [index for index in live if self.layers[index].block != except_block]:
                 layer = self.layers[index]
-                self._output.write(index, _checked(self.live(index), layer), self._checkpoint.weight(layer))
+                self._output.write(index, _checked(self.live(index), layer), self._dense(index))
                 if index in self._live and not _is_held(self._live, index):
                     del self._live[index]
 
@@ -93,9 +94,9 @@ class Weights:
         self.write()
         self._model = None
         self._live.clear()
-        for index, layer in enumerate(self.layers):
+        for index in range(len(self.layers)):
             if not self._output.has(index):
-                dense = self._checkpoint.weight(layer)
+                dense = self._dense(index)
                 self._output.write(index, dense, dense)
 
     def parameters(self, block: int) -> Mapping[str, torch.Tensor]:
@@ -120,8 +121,15 @@ class Weights:
     def _current(self, index: int) -> torch.Tensor:
         """A weight as it is, live or written, in memory of its own."""
         if index in self._live:
-            return _checked(self._live[index], self.layers[index])
-        return self.written(index).clone()
+            return _checked(self._live[index], self.layers[index], self._checkpoint.device)
+        return self._copy(self.written(index))
+
+    def _dense(self, index: int) -> torch.Tensor:
+        return self._checkpoint.weight(self.layers[index]).cpu()
+
+    def _copy(self, written: torch.Tensor) -> torch.Tensor:
+        """A written weight in memory of its own, on the device."""
+        return written.to(self._checkpoint.device, copy=True, memory_format=torch.contiguous_format)
 
     def _align(self, index: int) -> None:
         """Make a tensor that the pruner took of an expert before the model was loaded behave as if it were the model's.
@@ -137,10 +145,10 @@ class Weights:
         checked_twin, checked_mine = _checked(twin, layer), _checked(mine, layer)
         if not torch.equal(checked_twin, self.written(index)):
             mine.copy_(checked_twin)
-            self._output.write(index, checked_twin, self._checkpoint.weight(layer))
+            self._output.write(index, checked_twin, self._dense(index))
         elif not torch.equal(checked_twin, checked_mine):
             twin.copy_(checked_mine)
-            self._output.write(index, checked_mine, self._checkpoint.weight(layer))
+            self._output.write(index, checked_mine, self._dense(index))
 
     def _module_weight(self, index: int) -> torch.Tensor:
         """The model's tensor of a layer as stored; of an expert a view of its part."""
@@ -180,10 +188,10 @@ def _tensor(weight: object, layer: LayerSpec) -> torch.Tensor:
     return weight
 
 
-def _checked(value: object, layer: LayerSpec) -> torch.Tensor:
+def _checked(value: object, layer: LayerSpec, device: torch.device = CPU) -> torch.Tensor:
     weight = _tensor(value, layer)
     if tuple(weight.shape) != layer.shape:
         raise BadWeight(f"{layer.name}.weight has shape {list(weight.shape)} instead of {list(layer.shape)}")
     if weight.is_complex() or weight.is_sparse or weight.is_quantized:
         raise BadWeight(f"{layer.name}.weight is not a dense tensor of real numbers")
-    return weight.detach().to(device="cpu", dtype=torch.float32).contiguous()
+    return weight.detach().to(device, torch.float32).contiguous()

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from sandbox import interface
-from sandbox.checkpoint import Checkpoint
+from sandbox.checkpoint import CPU, Checkpoint
 from sandbox.layout import LayerSpec, Layout, OutputFile
 from sandbox.task import PruningTask, Sparsity
 from sandbox.weights import BadWeight
@@ -57,7 +57,9 @@ def run(job_file: Path, output_folder: Path) -> int:
         prune, report["uniform"] = _load(folder / "pruner.py")
         layers = [LayerSpec(*entry) for entry in job["layers"]]
         output = OutputFile(str(output_folder / "weights"), Layout(layers))
-        checkpoint = Checkpoint(folder / "model")
+        checkpoint = Checkpoint(folder / "model", torch.device(job["device"]))
+        if checkpoint.device != CPU:
+            torch.set_default_device(checkpoint.device)  # what a pruner makes is where its weights are
         calibration = torch.from_numpy(np.load(folder / "calibration.npy", allow_pickle=False))
         started = time.monotonic()
         task: PruningTask | None = None

@@ -23,13 +23,17 @@ def dense(llama: Path, tokens: str) -> Bench:
     return open_trusted(str(llama), calibration=tokens, evaluation=tokens, statistics="dense")
 
 
+def known_files(bench: Bench, source: bytes) -> dict[str, Path]:
+    return known_statistics(bench.target, bench.target.checkpoint, bench.calibration.ids, torch.float32, source)
+
+
 @pytest.mark.parametrize(
     ("source", "kinds"),
     [("layer.weight.abs()", set()), ("layer.input_norm", {"norm"}), ("layer.hessian", {"hessian"}),
      ("layer.input_norm, layer.hessian", KINDS)],
 )  # fmt: skip
 def test_what_the_source_names_is_computed(dense: Bench, source: str, kinds: set[str]) -> None:
-    files = known_statistics(dense.target, dense.calibration.ids, torch.float32, source.encode())
+    files = known_files(dense, source.encode())
     assert set(files) == {KNOWN.format(kind=kind) for kind in kinds}
     assert all(path.is_file() for path in files.values())
 
@@ -59,7 +63,7 @@ def prune(task):
 def test_known_norms_and_hessians_belong_together(dense: Bench) -> None:
     from safetensors import safe_open
 
-    files = known_statistics(dense.target, dense.calibration.ids, torch.float32, b"input_norm hessian")
+    files = known_files(dense, b"input_norm hessian")
     with safe_open(files["norm.safetensors"], "pt") as norms, safe_open(files["hessian.safetensors"], "pt") as grams:
         names = norms.metadata()
         assert set(names) == {layer.name for layer in dense.target.layers}

@@ -49,6 +49,7 @@ def peak_bytes(target: Target, pruner: str, folder: Path, threads: int) -> int:
         "sparsities": [{"ratio": 0.5, "n": None, "m": None}],
         "statistics": "sequential",
         "dtype": "float32",
+        "device": "cpu",
         "seed": 0,
         "threads": threads,
         "layers": [astuple(layer) for layer in target.layers],

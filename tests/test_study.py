@@ -153,6 +153,7 @@ def test_a_run_scores_every_cell_once_and_opens_each_target_once(store: Store) -
         "seqlen": 64,
         "statistics": "sequential",
         "dtype": "float32",
+        "device": "cpu",
         "rounds": 1,
         "timeout_seconds": 60,
         "memory_bytes": 2 << 30,

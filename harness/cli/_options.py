@@ -35,6 +35,8 @@ _PROTOCOL = [
                  help="Inputs of the blocks as pruned so far, or of the dense model."),
     click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
                  help="What the model computes in; losses and weights are float32 in any case."),
+    click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
+                 help="Where it does, and where pruners' tensors are."),
     click.option("--rounds", type=click.IntRange(1, 1000), default=1, show_default=True,
                  help="Calls of a pruner, at a sparsity that rises to the target."),
 ]  # fmt: skip

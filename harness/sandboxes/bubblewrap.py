@@ -41,7 +41,9 @@ class BubblewrapSandbox:
         self._bwrap = _find_bwrap()
 
     def execute(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> Execution:
-        """As `harness.records.Sandbox` says."""
+        """As `harness.records.Sandbox` says; it shows no GPU."""
+        if limits.device != "cpu":
+            raise SandboxFault(f"bubblewrap shows no GPU to a pruner: --device {limits.device} takes --sandbox docker")
         as_root = os.geteuid() == 0
         interior.check_mounts(mounts, other_user=as_root)
         with seccomp.compiled() as program, open_pipes() as pipes:

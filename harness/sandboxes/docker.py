@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, NotFound
-from docker.types import LogConfig, Ulimit
+from docker.types import DeviceRequest, LogConfig, Ulimit
 from docker.types import Mount as Bind
 
 from harness.errors import ImageFault, SandboxFault
@@ -31,6 +31,8 @@ _PYTHON = "/opt/venv/bin/python"
 _POLL_SECONDS = (0.01, 0.1)
 _KILL_SECONDS = 30.0
 _CONFLICT = 409
+
+_FIRST_GPU = DeviceRequest(device_ids=["0"], capabilities=[["gpu"]])
 
 _running: set[str] = set()
 """Names of the containers that this process is waiting for."""
@@ -117,6 +119,7 @@ class DockerSandbox:
             "healthcheck": {"test": ["NONE"]},
             "stop_signal": "SIGKILL",
             "mounts": [_bind(mount) for mount in mounts],
+            "device_requests": [_FIRST_GPU] if limits.device == "cuda" else [],
         }
 
     def _watch(self, client: DockerClient, container: Container, limits: Limits) -> Execution:

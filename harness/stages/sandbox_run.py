@@ -58,6 +58,8 @@ class Job:
     seed: int
     dtype: str = "float32"
     """What the model computes in."""
+    device: str = "cpu"
+    """Where it does, and where the pruner's tensors are."""
     known: Mapping[str, Path] = field(default_factory=dict)
     """Files by name that lie beside the job: statistics that need not be computed again."""
 
@@ -117,6 +119,7 @@ def _inputs(job: Job, limits: Limits, folder: Path) -> list[Mount]:
         "sparsities": [asdict(sparsity) for sparsity in job.sparsities],
         "statistics": job.statistics,
         "dtype": job.dtype,
+        "device": job.device,
         "seed": job.seed,
         "threads": limits.threads,
         "layers": [astuple(layer) for layer in job.target.layers],

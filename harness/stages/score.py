@@ -43,7 +43,7 @@ def window_losses(
     Wanda and SparseGPT measure it.
 
     Args:
-        checkpoint: the dense model.
+        checkpoint: the dense model, on the device that is to compute.
         ids: token ids, int64 [n, seqlen].
         weights: pruned weights by block; None scores the dense model.
         description: what the progress bar says.
@@ -73,7 +73,7 @@ def measure(
     def read(_lane: int, index: int) -> None:
         window = tokens[index : index + 1]
         logits = _predictions(model, window, hidden[index : index + 1])
-        losses[index] = float(cross_entropy(logits, window[0, 1:]))
+        losses[index] = float(cross_entropy(logits, window[0, 1:].to(logits.device)))
         if dense_states is not None:
             dense = _predictions(model, window, dense_states[index : index + 1])
             divergences[index] = _divergence(dense, logits)
@@ -81,7 +81,7 @@ def measure(
     with torch.no_grad(), console.progress(description, model.blocks + 1) as bar:
         hidden = model.embed(tokens)
         for block in range(model.blocks):
-            hidden = model.run_block(block, hidden, weights and weights(block))
+            model.run_block(block, hidden, weights and weights(block), in_place=True)
             bar.advance()
         in_lanes(model.lanes, len(tokens), read)
         bar.advance()
