@@ -67,27 +67,29 @@ def compensated(layer: Layer, sparsity: Sparsity, factor: torch.Tensor, dead: to
     pruned = 0
     for start in range(0, len(columns), width):
         stop = min(start + width, len(columns))
-        block, within = columns[start:stop], factor[start:stop, start:stop]
-        scale = within.diagonal()[:, None] ** 2
+        block, diagonal = columns[start:stop], factor.diagonal()[start:stop, None]
+        share = factor[start:stop, start:] / diagonal  # U_jk / U_jj: what a removed weight moves to column k
+        scale = diagonal**2
         if sparsity.n is None:
             wanted = int(columns.shape[1] * stop * sparsity.ratio) - pruned  # so that rounding does not add up
             pruned += wanted
             kept = without_smallest((block**2 / scale).reshape(1, -1), wanted).reshape(block.shape)
+            removed = 1 - kept.float()
         else:
-            kept = torch.ones_like(block, dtype=torch.bool)
-        errors = torch.zeros_like(block)
+            removed = torch.empty_like(block)
+        lost = torch.empty_like(block)
         for begin in range(0, len(block), step):
             end = min(begin + step, len(block))
             for i in range(begin, end):
                 if sparsity.n is not None and sparsity.m is not None and i % sparsity.m == 0:
                     group = slice(i, i + sparsity.m)
                     saliency = block[group] ** 2 / scale[group]
-                    kept[group] = keep_in_groups(saliency.t(), sparsity.n, sparsity.m).t()
-                errors[i] = block[i] / within[i, i] * ~kept[i]
-                block[i + 1 : end].addr_(within[i, i + 1 : end], errors[i], alpha=-1)
-            block[end:].addmm_(within[begin:end, end:].t(), errors[begin:end], alpha=-1)
-        block[~kept] = 0
-        columns[stop:].addmm_(factor[start:stop, stop:].t(), errors, alpha=-1)
+                    removed[group] = 1 - keep_in_groups(saliency.t(), sparsity.n, sparsity.m).t().float()
+                torch.mul(block[i], removed[i], out=lost[i])
+                block[i + 1 : end].addr_(share[i, i + 1 : end], lost[i], alpha=-1)
+            block[end:].addmm_(share[begin:end, end : len(block)].t(), lost[begin:end], alpha=-1)
+        block -= lost
+        columns[stop:].addmm_(share[:, len(block) :].t(), lost, alpha=-1)
     return columns.t()
 
 
