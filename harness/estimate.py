@@ -11,6 +11,7 @@ import torch
 
 from harness import console
 from harness.errors import InputFault, UsageError
+from harness.memory import PROCESS_BYTES, scoring, weights_only, with_hessians, with_norms
 from harness.records import Limits
 from harness.resources import check_room
 from harness.shapes import Shapes
@@ -19,11 +20,8 @@ from sandbox.layout import LayerSpec, Layout
 from sandbox.streaming import BATCH_TOKENS
 
 _GIB = 1 << 30
-_TORCH_BYTES, _TRANSFORMERS_BYTES = 240 << 20, 130 << 20
 _TORCH_SECONDS, _TRANSFORMERS_SECONDS = 2.0, 4.0
-"""Of a process that has imported them."""
-_SOLVER_COPIES = 4
-"""Of a Hessian while SparseGPT inverts it: its own copy, two factors and the inverse."""
+"""Of a process that imports them."""
 _SOLVER_PRODUCTS = 32
 """Products [out, in] x [in, in] of `movement`, the slowest reference pruner with a Hessian."""
 _PASSES = 1.75
@@ -87,8 +85,8 @@ class Estimate:
                 f" {_option(least)} for pruners of weights alone, {_option(self.hessians.memory_bytes)} for all kinds"
             )
         available = available_memory()
-        process = _TORCH_BYTES + _TRANSFORMERS_BYTES  # this process has them already
-        for what, needed in (("prune", least), ("score", self.scoring.memory_bytes - process)):
+        here = self.scoring.memory_bytes - PROCESS_BYTES  # this process has its libraries already
+        for what, needed in (("prune", least), ("score", here)):
             if available is not None and available < needed:
                 raise InputFault(
                     f"to {what} {self.target} takes about {_gib(needed)} of memory, and {_gib(available)} are free:"
@@ -109,9 +107,8 @@ def estimated(
 ) -> Estimate:
     """The estimate for a target; no weight is read.
 
-    Memory is that of float32 numbers: what surrounds the blocks, the largest block as it is held, hidden states,
-    and for each lane (`sandbox.lanes`) a batch and the sums over it. Time counts the operations of the linear
-    layers, as if every token went to every expert, at the rate that a matrix product reaches now (0.1 s of measuring).
+    Time counts the operations of the linear layers, as if every token went to every expert, at the rate that a matrix
+    product reaches now (0.1 s of measuring).
 
     Args:
         target: the model.
@@ -121,16 +118,6 @@ def estimated(
         kl, text, rounds: as in `harness.pipeline.open_bench`; `text` whether there is one.
     """
     shapes = Shapes.of(target)
-    process = _TORCH_BYTES + _TRANSFORMERS_BYTES
-    weights = _TORCH_BYTES + 4 * (shapes.block + shapes.ranked)
-    norms = process + 4 * (shapes.block + shapes.ranked + shapes.passing(calibration, threads))
-    hessians = norms + 4 * (shapes.lanes(threads) * shapes.grams + _SOLVER_COPIES * shapes.largest_gram)
-    lanes = shapes.lanes(torch.get_num_threads())
-    logits = lanes * evaluation[1] * shapes.vocabulary * (5 if kl else 2)
-    dense_states = math.prod(evaluation) * shapes.hidden * kl
-    scoring = shapes.passing(evaluation, lanes) + logits + dense_states
-    scoring = process + 4 * max(scoring, dense_states + shapes.parameters * text)
-
     rate = _operations_a_second(max(target.layers, key=lambda layer: layer.size))
     sizes = [file.stat().st_size for file in target.model_files]
     copied = [file.stat().st_size for file in target.model_files if not file.stat().st_mode & 0o004]
@@ -139,16 +126,16 @@ def estimated(
     linear = _BESIDE_PRODUCTS * 2 * prunable / rate
     passes = _PASSES * linear * math.prod(calibration)
     products = 2 * _SOLVER_PRODUCTS * sum(layer.size * layer.in_features for layer in target.layers)
-    solving = (shapes.all_grams * math.prod(calibration) + products) / rate
+    solved = (shapes.all_grams * math.prod(calibration) + products) / rate
     head = 2 * shapes.vocabulary * shapes.hidden * (1 + kl) / rate
     ranking = read + _RANKING_SECONDS * prunable
     started = _TORCH_SECONDS + _TRANSFORMERS_SECONDS
     return Estimate(
         target.name,
-        Cost(weights, _TORCH_SECONDS + rounds * ranking),
-        Cost(norms, started + rounds * (ranking + passes)),
-        Cost(hessians, started + rounds * (ranking + passes + solving)),
-        Cost(scoring, read + (linear + head) * math.prod(evaluation)),
+        Cost(weights_only(shapes), _TORCH_SECONDS + rounds * ranking),
+        Cost(with_norms(shapes, calibration, threads), started + rounds * (ranking + passes)),
+        Cost(with_hessians(shapes, calibration, threads), started + rounds * (ranking + passes + solved)),
+        Cost(scoring(shapes, evaluation, kl, text), read + (linear + head) * math.prod(evaluation)),
         Layout(target.layers).total_bytes + 8 * math.prod(calibration) + sum(copied),
     )
 
