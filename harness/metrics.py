@@ -5,8 +5,10 @@ A window's loss is its mean next-token cross-entropy in nats.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +86,39 @@ def student_t_quantile(probability: float, degrees: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if _central_probability(middle, degrees) < central else (low, middle)
     return float(np.tan((low + high) / 2) * np.sqrt(degrees))
+
+
+def student_t_tails(t: float, degrees: int) -> float:
+    """The probability beyond -t and t in Student's distribution with `degrees` degrees of freedom; t >= 0."""
+    return max(0.0, 1 - _central_probability(float(np.arctan(t / np.sqrt(degrees))), degrees))
+
+
+def wilson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float] | None:
+    """Wilson's score interval of a rate (Wilson 1927); None without trials.
+
+    Raises:
+        ValueError: there are more successes than trials, or fewer than none.
+    """
+    if not 0 <= successes <= trials:
+        raise ValueError(f"{successes} successes of {trials} trials")
+    if trials == 0:
+        return None
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    rate, weight = successes / trials, z**2 / trials
+    centre = (rate + weight / 2) / (1 + weight)
+    margin = z / (1 + weight) * math.sqrt(rate * (1 - rate) / trials + weight / (4 * trials))
+    return max(0.0, centre - margin), min(1.0, centre + margin)
+
+
+def pass_at_k(samples: int, passed: int, k: int) -> float:
+    """The chance that one of k samples passes, unbiased from `passed` of `samples` (Chen et al. 2021, equation 1).
+
+    Raises:
+        ValueError: not 0 <= passed <= samples, or not 1 <= k <= samples.
+    """
+    if not 0 <= passed <= samples or not 1 <= k <= samples:
+        raise ValueError(f"pass@{k} of {passed} out of {samples} samples")
+    return 1 - math.comb(samples - passed, k) / math.comb(samples, k)
 
 
 def _central_probability(theta: float, degrees: int) -> float:

@@ -14,11 +14,13 @@ from harness.errors import StorageFault
 from harness.records import Measurement, Score
 from harness.stages import figure
 from harness.stages.leaderboard import (
+    SUMMARY_HEADINGS,
     by_sparsity,
     leaderboard,
     markdown,
     markdown_table,
     summary,
+    summary_texts,
     to_csv,
     to_markdown,
 )
@@ -102,10 +104,7 @@ def document(results: Results, frame: pd.DataFrame) -> str:
         notices,
         "![Perplexity against sparsity](perplexity.png)\n",
         "## By author\n",
-        markdown_table(
-            ["author", "pruners", "OK in a cell", "cells", "OK", "Error", "NA", "OK rate"],
-            ([*row[:-1], f"{row[-1]:.0%}"] for row in summary(frame).itertuples(index=False, name=None)),
-        ),
+        markdown_table(SUMMARY_HEADINGS, summary_texts(summary(frame))),
         to_markdown(frame),
         "## All sparsities\n\nThe perplexity, or the status that stands for it.\n",
         markdown_table(list(sparsities.columns), sparsities.itertuples(index=False, name=None)),

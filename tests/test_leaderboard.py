@@ -55,13 +55,30 @@ def test_equal_perplexities_share_a_rank_and_the_next_skips() -> None:
     assert ranks(frame) == [("a", 1), ("b", 1), ("c", 3)]
 
 
+def test_pruners_that_cannot_be_told_apart_share_a_rank_and_say_so() -> None:
+    losses = [[3.0, 3.4, 2.9, 3.3, 3.1, 3.2], [3.1, 3.3, 3.0, 3.2, 3.2, 3.15], [3.6, 4.0, 3.5, 3.9, 3.7, 3.8]]
+    scores = [
+        replace(fake_score(name), perplexity=math.exp(sum(values) / 6), window_losses=tuple(values))
+        for name, values in zip("abc", losses, strict=True)
+    ]
+    frame = leaderboard(scores)
+    assert ranks(frame) == [("a", 1), ("b", 1), ("c", 3)]
+    assert list(frame["notes"]) == ["tie", "tie", ""]
+
+
+def test_a_single_window_ranks_by_its_perplexity() -> None:
+    scores = [replace(fake_score(name), window_losses=(loss,)) for name, loss in [("a", 3.0), ("b", 2.0)]]
+    assert dict(ranks(leaderboard(scores))) == {"b": 1, "a": 2}
+
+
 @pytest.mark.parametrize("field", ["target", "protocol", "sparsity"])
 def test_targets_protocols_and_sparsities_are_never_ranked_together(field: str) -> None:
     second = {"target": "other", "protocol": "other", "sparsity": "2:4"}[field]
     first = {"target": "testbed-llama", "protocol": "protocol-1", "sparsity": "0.5"}[field]
     pairs = [("a", 9.0, first), ("b", 8.0, first), ("a", 7.0, second), ("b", 8.0, second)]
-    changes: list[Any] = [{"pruner": name, "perplexity": value, field: group} for name, value, group in pairs]
-    frame = leaderboard([replace(fake_score(), **change) for change in changes])
+    changes: list[Any] = [{field: group} for _, _, group in pairs]
+    scores = [fake_score(name, perplexity=value) for name, value, _ in pairs]
+    frame = leaderboard([replace(score, **change) for score, change in zip(scores, changes, strict=True)])
     assert ranks(frame) == [("b", 1), ("a", 2), ("a", 1), ("b", 2)]
     assert list(frame[field]) == [first, first, second, second]
 
@@ -111,6 +128,8 @@ def test_errors_stay_in_the_denominator() -> None:
         "error": 3,
         "na": 0,
         "ok_rate": 0.25,
+        "ok_rate_low": pytest.approx(0.0456, abs=1e-4),
+        "ok_rate_high": pytest.approx(0.6994, abs=1e-4),
     }
     assert list(rows.loc["human"][["ok", "na", "ok_rate"]]) == [1, 1, 0.5]
 

@@ -98,3 +98,30 @@ def test_quarantine_needs_both_conditions() -> None:
 def test_quarantine_with_one_window_goes_by_the_ratio() -> None:
     assert metrics.quarantined([2.0], [3.0])
     assert not metrics.quarantined([2.99], [3.0])
+
+
+@pytest.mark.parametrize(("t", "degrees", "expected"), [(2.228139, 10, 0.05), (12.706205, 1, 0.05), (0.0, 7, 1.0)])
+def test_tails_of_student_are_the_tabulated_ones(t: float, degrees: int, expected: float) -> None:
+    assert metrics.student_t_tails(t, degrees) == pytest.approx(expected, abs=1e-6)
+    assert metrics.student_t_tails(math.inf, degrees) == 0
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [(0, 10, 0.0, 0.277533), (5, 10, 0.236593, 0.763407), (10, 10, 0.722467, 1.0), (81, 263, 0.255281, 0.366213)],
+)
+def test_wilson_is_the_tabulated_one(successes: int, trials: int, low: float, high: float) -> None:
+    assert metrics.wilson(successes, trials) == pytest.approx((low, high), abs=2e-4)
+
+
+def test_wilson_without_trials_and_with_nonsense() -> None:
+    assert metrics.wilson(0, 0) is None
+    with pytest.raises(ValueError, match="3 successes of 2 trials"):
+        metrics.wilson(3, 2)
+
+
+@given(st.integers(1, 30).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
+def test_pass_at_k_is_the_share_of_draws_with_a_pass(numbers: tuple[int, int, int]) -> None:
+    samples, passed, k = numbers
+    failing = math.prod((samples - passed - i) / (samples - i) for i in range(k))
+    assert metrics.pass_at_k(samples, passed, k) == pytest.approx(1 - max(0, failing))

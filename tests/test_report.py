@@ -42,8 +42,8 @@ def test_three_files_and_the_frame(tmp_path: Path) -> None:
     for piece in (
         "3 of 3 cells have a result.",
         "![Perplexity against sparsity](perplexity.png)",
-        "| human | 2 | 2 | 2 | 2 | 0 | 0 | 100% |",
-        "| model | 1 | 0 | 1 | 0 | 1 | 0 | 0% |",
+        "| human | 2 | 2 | 2 | 2 | 0 | 0 | 100% (34% to 100%) |",
+        "| model | 1 | 0 | 1 | 0 | 1 | 0 | 0% (0% to 79%) |",
         "| 1 | wanda | human | OK | 21.50 |",
         "| 2 | magnitude | human | OK | 22.50 |",
         "|  | o1/l1/01 | model | TIMEOUT |  |",
@@ -72,7 +72,7 @@ def test_faults_and_unfinished_cells_are_told_apart_from_results(tmp_path: Path)
     assert "1 cells met a fault of the harness" in text
     assert "| testbed-llama | 0.5 | waiting-0 | INFRA_SANDBOX | 1 | the engine &#124; is &#60;b&#62;gone" in text
     assert "waiting-1" not in text
-    assert "| model | 1 | 0 | 1 | 0 | 1 | 0 | 0% |" in text
+    assert "| model | 1 | 0 | 1 | 0 | 1 | 0 | 0% (0% to 79%) |" in text
 
 
 def test_ranking_outside_a_container_is_said(tmp_path: Path) -> None:

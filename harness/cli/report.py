@@ -103,11 +103,13 @@ def _ranking(rows: list[dict[str, str]], width: int) -> Table:
 
 
 def _by_author(authors: pd.DataFrame) -> Table:
+    from harness.stages.leaderboard import SUMMARY_HEADINGS, summary_texts
+
     table = _plain_table()
-    for heading in ("by", "pruners", "OK in a cell", "cells", "OK", "Error", "NA", "OK rate"):
-        table.add_column(heading, justify="left" if heading == "by" else "right", no_wrap=True)
-    for row in authors.itertuples(index=False, name=None):
-        table.add_row(*(str(cell) for cell in row[:-1]), f"{row[-1]:.0%}")
+    for heading in SUMMARY_HEADINGS:
+        table.add_column(heading, justify="left" if heading == "author" else "right", no_wrap=True)
+    for row in summary_texts(authors):
+        table.add_row(*row)
     return table
 
 

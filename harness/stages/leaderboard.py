@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from harness.comparison import compared, ranks
 from harness.console import plain
+from harness.metrics import wilson
 from harness.records import Failure, Score
 from harness.status import Outcome, Status
 
@@ -38,6 +41,8 @@ _TYPES = {
     "notes": "object",
     "error": "object",
 }
+_SUMMARY = ["author", "pruners", "pruners_ok", "cells", "ok", "error", "na", "ok_rate", "ok_rate_low", "ok_rate_high"]
+SUMMARY_HEADINGS = ["author", "pruners", "OK in a cell", "cells", "OK", "Error", "NA", "OK rate (95% interval)"]
 _NAME_CHARACTERS = 120
 _ERROR_CHARACTERS = 200
 _ORDER = {Outcome.OK.value: 0, Outcome.NA.value: 2}
@@ -46,25 +51,44 @@ _ORDER = {Outcome.OK.value: 0, Outcome.NA.value: 2}
 def leaderboard(scores: Sequence[Score], *, rank_isolation: str = "docker") -> pd.DataFrame:
     """All scores as rows, the groups in the order in which they come, each from its best pruner to its errors.
 
-    Equal perplexities share a rank. Without a rank: what has no perplexity, what is quarantined, and, unless
+    A rank is one more than the number of pruners of the group that are significantly better (`harness.comparison`);
+    those who share one are marked as a tie. Without a rank: what has no perplexity, what is quarantined, and, unless
     `rank_isolation` is `any`, what ran outside a container. Text is cleaned and bounded, but not yet escaped.
     """
     frame = pd.DataFrame([_row(score, rank_isolation) for score in scores], columns=[*_TYPES, "_ranked"])
     frame = frame.astype({name: kind for name, kind in _TYPES.items() if name != "rank"})
     group = frame.groupby(GROUP, sort=False, dropna=False)
-    ranks = frame["perplexity"].where(frame["_ranked"].astype(bool)).groupby([frame[key] for key in GROUP])
-    frame["rank"] = ranks.rank(method="min").astype("Int64")
+    losses = {index: score.window_losses or () for index, score in enumerate(scores)}
+    found: dict[int, int] = {}
+    for _, part in group:
+        found |= _ranks({index: losses[index] for index in part.index[part["_ranked"].astype(bool)]})
+    frame["rank"] = pd.Series(found, dtype="Int64").reindex(frame.index)
     frame["_group"] = group.ngroup()
+    shared = frame.duplicated(["_group", "rank"], keep=False) & frame["rank"].notna()
+    ties = frame["notes"].map(lambda notes: "; ".join(filter(None, ("tie", notes))))
+    frame["notes"] = frame["notes"].where(~shared, ties)
     frame["_class"] = frame["outcome"].map(_ORDER).fillna(3).where(frame["rank"].isna(), -1)
     frame = frame.sort_values(["_group", "_class", "perplexity", "pruner"], kind="stable", ignore_index=True)
     return frame[list(_TYPES)]
 
 
+def _ranks(losses: Mapping[int, Sequence[float]]) -> dict[int, int]:
+    """Ranks by row; where nothing can be told apart, since windows are missing or there is just one, by mean loss."""
+    if len({len(values) for values in losses.values()}) == 1 and min(map(len, losses.values())) > 1:
+        return ranks(losses, compared(losses))
+    means = pd.Series({index: sum(values) / len(values) for index, values in losses.items() if values}, dtype="float64")
+    return {int(index): int(rank) for index, rank in means.rank(method="min").items()}  # type: ignore[call-overload]
+
+
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """By author: pruners, those OK in at least one cell, cells by outcome, and the fraction of cells that is OK."""
+    """By author: pruners, those OK in at least one cell, cells by outcome, and the fraction of cells that is OK.
+
+    The rate stands with its 95% Wilson interval.
+    """
     rows = []
     for author, part in frame.groupby("author", sort=True):
         is_ok = part["outcome"] == Outcome.OK.value
+        bounds = wilson(int(is_ok.sum()), len(part)) or (math.nan, math.nan)
         rows.append(
             {
                 "author": author,
@@ -75,10 +99,19 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
                 "error": int((part["outcome"] == Outcome.ERROR.value).sum()),
                 "na": int((part["outcome"] == Outcome.NA.value).sum()),
                 "ok_rate": float(is_ok.mean()),
+                "ok_rate_low": bounds[0],
+                "ok_rate_high": bounds[1],
             }
         )
-    columns = ["author", "pruners", "pruners_ok", "cells", "ok", "error", "na", "ok_rate"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=_SUMMARY)
+
+
+def summary_texts(frame: pd.DataFrame) -> list[list[str]]:
+    """The rows of a `summary` as they read, under `SUMMARY_HEADINGS`."""
+    return [
+        [*(str(cell) for cell in row[:-3]), f"{row[-3]:.0%} ({row[-2]:.0%} to {row[-1]:.0%})"]
+        for row in frame.itertuples(index=False, name=None)
+    ]
 
 
 def by_sparsity(frame: pd.DataFrame) -> pd.DataFrame:

@@ -105,9 +105,13 @@ def fake_score(
     message: str = "it went wrong",
     **values: Any,
 ) -> Score:
-    """A complete score with a mean loss near `loss`; `values` are other fields of the record."""
+    """A complete score with a mean loss near `loss`; `values` are other fields of the record.
+
+    Of a `perplexity` in `values`, window losses are those of every other such score but for a constant.
+    """
     is_ok = status is Status.OK
-    losses = tuple(_losses(pruner, loss)) if is_ok else None
+    given = values.get("perplexity")
+    losses = tuple(_losses("any", math.log(given)) if given else _losses(pruner, loss)) if is_ok else None
     bounds = None if losses is None else metrics.interval(losses)
     record: dict[str, Any] = {
         "author": "human",

@@ -1,0 +1,127 @@
+"""Which pruners can be told apart on the windows that they share: paired bootstrap, Holm's correction, shared ranks.
+
+Two pruners that were scored on the same windows share how difficult each window is, so their losses are compared window
+by window. A window's loss is its mean next-token cross-entropy in nats; the difference of two mean losses is the
+logarithm of the ratio of their perplexities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.metrics import Losses, student_t_tails
+
+Key = TypeVar("Key")
+Floats = npt.NDArray[np.float64]
+
+RESAMPLES = 2000
+LEVEL = 0.95
+_SEED = 20_240_601
+"""Fixed, so that a report is the same whenever it is made."""
+_PAIRS_AT_ONCE = 256
+_LEAST_ERROR = 1e-12
+"""Nats; below it is nothing but rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison(Generic[Key]):
+    """Two pruners by key: `ratio` is the perplexity of the first over that of the second, with its interval.
+
+    `p` is that of equal mean losses, two-sided; `p_holm` the same, corrected for all pairs that were compared at once.
+    """
+
+    first: Key
+    second: Key
+    ratio: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the two can be told apart at `LEVEL`."""
+        return self.p_holm < 1 - LEVEL
+
+
+def compared(losses: Mapping[Key, Losses]) -> list[Comparison[Key]]:
+    """Every pair of pruners, from the losses of each, over the same windows in the same order.
+
+    The studentised bootstrap (Efron and Tibshirani 1993, sections 12.5 and 16.4): windows are drawn with replacement
+    `RESAMPLES` times, the same draws for all pairs, and t* = (mean* - mean) / error* says how far the mean difference
+    strays from what it estimates, in units of its standard error. Where no draw strays as far as what was observed, p
+    is Student's, but no more than one draw's share. Then Holm 1979 over all pairs.
+
+    Raises:
+        ValueError: the numbers of windows differ, or there are fewer than two.
+    """
+    names = list(losses)
+    if len(names) < 2:
+        return []
+    table = np.column_stack([_vector(losses[name]) for name in names])
+    pairs = list(combinations(range(len(names)), 2))
+    counts = _draws(len(table))
+    found = []
+    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+        some = pairs[start : start + _PAIRS_AT_ONCE]
+        differences = table[:, [i for i, _ in some]] - table[:, [j for _, j in some]]
+        numbers = np.column_stack(_bootstrapped(differences, counts)).tolist()
+        for (i, j), (ratio, low, high, p) in zip(some, numbers, strict=True):
+            found.append(Comparison(names[i], names[j], ratio, low, high, p, p_holm=1))
+    corrected = holm([one.p for one in found])
+    return [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
+
+
+def ranks(losses: Mapping[Key, Losses], comparisons: Sequence[Comparison[Key]]) -> dict[Key, int]:
+    """For each pruner one more than the number of those that are significantly better; equal ranks are ties."""
+    worse = dict.fromkeys(losses, 0)
+    for one in comparisons:
+        if one.is_significant:
+            worse[one.first if one.ratio > 1 else one.second] += 1
+    return {name: 1 + count for name, count in worse.items()}
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of p-values: the chance of any false claim among all of them is bounded."""
+    order = np.argsort(values, kind="stable")
+    stepped = np.asarray(values, dtype=np.float64)[order] * np.arange(len(values), 0, -1)
+    corrected = np.empty(len(values))
+    corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return [float(p) for p in corrected]
+
+
+def _bootstrapped(differences: Floats, counts: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Ratio, its bounds, and p, each [pairs], of differences [windows, pairs] and draws [resamples, windows]."""
+    windows = len(differences)
+    means = differences.mean(axis=0)
+    errors = np.maximum(differences.std(axis=0, ddof=1) / np.sqrt(windows), _LEAST_ERROR)
+    drawn = counts @ differences / windows
+    squares = counts @ np.square(differences - means) / windows
+    spread = np.sqrt(np.maximum(squares - np.square(drawn - means), 0) / (windows - 1))
+    strays = (drawn - means) / np.maximum(spread, _LEAST_ERROR)
+    observed = np.abs(means) / errors
+    beyond = (np.abs(strays) >= observed).sum(axis=0)
+    p = (1 + beyond) / (1 + len(counts))
+    tails = np.array([student_t_tails(float(t), windows - 1) for t in observed])
+    p = np.where(beyond == 0, np.minimum(p, tails), p)
+    low, high = np.quantile(strays, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    with np.errstate(over="ignore"):
+        return np.exp(means), np.exp(means - high * errors), np.exp(means - low * errors), p
+
+
+def _draws(windows: int) -> Floats:
+    """How often each window is drawn in each resample, [resamples, windows]."""
+    if windows < 2:
+        raise ValueError("one window says nothing of how much the text matters: nothing can be told apart")
+    drawn = np.random.default_rng(_SEED).multinomial(windows, np.full(windows, 1 / windows), size=RESAMPLES)
+    return drawn.astype(np.float64)
+
+
+def _vector(losses: Losses) -> Floats:
+    return np.asarray(losses, dtype=np.float64).reshape(-1)
