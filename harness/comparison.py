@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations
 from typing import Generic, TypeVar
 
@@ -61,10 +62,16 @@ def compared(losses: Mapping[Key, Losses]) -> list[Comparison[Key]]:
     Raises:
         ValueError: the numbers of windows differ, or there are fewer than two.
     """
-    names = list(losses)
+    return list(_compared(tuple((name, tuple(_vector(values))) for name, values in losses.items())))
+
+
+@lru_cache(maxsize=64)
+def _compared(losses: tuple[tuple[Key, tuple[float, ...]], ...]) -> tuple[Comparison[Key], ...]:
+    """A report asks for the same comparisons more than once."""
+    names = [name for name, _ in losses]
     if len(names) < 2:
-        return []
-    table = np.column_stack([_vector(losses[name]) for name in names])
+        return ()
+    table = np.column_stack([values for _, values in losses])
     pairs = list(combinations(range(len(names)), 2))
     counts = _draws(len(table))
     found = []
@@ -75,7 +82,7 @@ def compared(losses: Mapping[Key, Losses]) -> list[Comparison[Key]]:
         for (i, j), (ratio, low, high, p) in zip(some, numbers, strict=True):
             found.append(Comparison(names[i], names[j], ratio, low, high, p, p_holm=1))
     corrected = holm([one.p for one in found])
-    return [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
+    return tuple(replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True))
 
 
 def ranks(losses: Mapping[Key, Losses], comparisons: Sequence[Comparison[Key]]) -> dict[Key, int]:

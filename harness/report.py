@@ -1,4 +1,4 @@
-"""Store -> report: leaderboard.md, leaderboard.csv and perplexity.png; the same bytes for the same results."""
+"""Store -> report: a leaderboard, its comparisons and a figure; the same bytes for the same results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ from harness.stages.leaderboard import (
     to_csv,
     to_markdown,
 )
+from harness.standings import comparisons, wins
 from harness.store import CellFault, Store
+
+FILES = ("leaderboard.md", "leaderboard.csv", "comparisons.csv", "perplexity.png")
+_WINS = (
+    "Won / tied / lost by the human pruner, over the rankings in which both stand; each pair is compared over the same"
+    " windows and corrected for all pairs of its ranking (comparisons.csv has them all)."
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ def read(store_path: Path, rank_isolation: str | None = None) -> Results:
 
 
 def write(store_path: Path, folder: Path | None = None, *, rank_isolation: str | None = None) -> pd.DataFrame:
-    """Write the three files into `folder`, by default `report` beside the results, and return the leaderboard.
+    """Write `FILES` into `folder`, by default `report` beside the results, and return the leaderboard.
 
     Raises:
         StorageFault: the results cannot be read, or the folder cannot be written.
@@ -87,18 +94,19 @@ def write(store_path: Path, folder: Path | None = None, *, rank_isolation: str |
     results = read(store_path, rank_isolation)
     folder = store_path.parent / "report" if folder is None else folder
     frame = leaderboard(results.scores, rank_isolation=results.rank_isolation)
+    pairs = comparisons(results.scores, rank_isolation=results.rank_isolation)
     picture = figure.to_png(figure.draw(results.scores, results.name))
-    _write(folder / "perplexity.png", picture)
-    _write(folder / "leaderboard.csv", to_csv(frame).encode())
-    _write(folder / "leaderboard.md", document(results, frame).encode())
+    contents = (document(results, frame, pairs).encode(), to_csv(frame).encode(), to_csv(pairs).encode(), picture)
+    for name, content in zip(FILES, contents, strict=True):
+        _write(folder / name, content)
     return frame
 
 
-def document(results: Results, frame: pd.DataFrame) -> str:
+def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame) -> str:
     """The leaderboard as a Markdown document."""
     notices = "".join(f"- {line}\n" for line in results.notices())
     protocols = "".join(f"- {_protocol(measurement)}\n" for measurement in results.measurements.values())
-    sparsities = by_sparsity(frame)
+    sparsities, against = by_sparsity(frame), wins(pairs)
     parts = [
         f"# {markdown(results.name)}: leaderboard\n",
         notices,
@@ -106,6 +114,8 @@ def document(results: Results, frame: pd.DataFrame) -> str:
         "## By author\n",
         markdown_table(SUMMARY_HEADINGS, summary_texts(summary(frame))),
         to_markdown(frame),
+        f"## Human against model\n\n{_WINS}\n" if len(against) else "",
+        markdown_table(list(against.columns), against.itertuples(index=False, name=None)) if len(against) else "",
         "## All sparsities\n\nThe perplexity, or the status that stands for it.\n",
         markdown_table(list(sparsities.columns), sparsities.itertuples(index=False, name=None)),
         f"## Protocols\n\n{protocols}",

@@ -11,7 +11,7 @@ from harness.status import Status
 from harness.store import Cell, Plan, Store
 from harness.testing.fake_bench import FakeLab, fake_score
 
-NAMES = ("leaderboard.csv", "leaderboard.md", "perplexity.png")
+NAMES = ("comparisons.csv", "leaderboard.csv", "leaderboard.md", "perplexity.png")
 SCORES = [
     fake_score("wanda", perplexity=21.5),
     fake_score("magnitude", perplexity=22.5),
@@ -33,7 +33,7 @@ def results(folder: Path, scores: list[Score], rank_isolation: str = "docker", u
     return path
 
 
-def test_three_files_and_the_frame(tmp_path: Path) -> None:
+def test_the_files_and_the_frame(tmp_path: Path) -> None:
     frame = report.write(results(tmp_path, SCORES))
     assert sorted(file.name for file in (tmp_path / "report").iterdir()) == sorted(NAMES)
     assert list(frame["pruner"]) == ["wanda", "magnitude", "o1/l1/01"]

@@ -53,7 +53,7 @@ def command(study: str, out: Path | None, json_file: str | None, rank_any_isolat
     if json_file != "-":
         screen = Console()
         show(screen, results, frame)
-        for name in ("leaderboard.md", "leaderboard.csv", "perplexity.png"):
+        for name in report.FILES:
             screen.print(str(folder / name), style="dim", soft_wrap=True, highlight=False, markup=False)
 
 
@@ -62,7 +62,8 @@ def show(screen: Console, results: Results, frame: pd.DataFrame) -> None:
     from rich.text import Text
 
     from harness.console import plain
-    from harness.stages.leaderboard import GROUP, perplexity_text, row_texts, summary
+    from harness.stages.leaderboard import perplexity_text, row_texts, summary
+    from harness.standings import GROUP
 
     for line in results.notices():
         screen.print(Text(plain(line)))

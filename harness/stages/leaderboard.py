@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
-from harness.comparison import compared, ranks
 from harness.console import plain
 from harness.metrics import wilson
 from harness.records import Failure, Score
+from harness.standings import GROUP, has_number, is_allowed, standings
 from harness.status import Outcome, Status
-
-GROUP = ["target", "protocol", "sparsity"]
-"""What one ranking is about."""
 
 _TYPES = {
     "target": "object",
@@ -55,29 +52,16 @@ def leaderboard(scores: Sequence[Score], *, rank_isolation: str = "docker") -> p
     those who share one are marked as a tie. Without a rank: what has no perplexity, what is quarantined, and, unless
     `rank_isolation` is `any`, what ran outside a container. Text is cleaned and bounded, but not yet escaped.
     """
-    frame = pd.DataFrame([_row(score, rank_isolation) for score in scores], columns=[*_TYPES, "_ranked"])
+    frame = pd.DataFrame([_row(score, rank_isolation) for score in scores], columns=list(_TYPES))
     frame = frame.astype({name: kind for name, kind in _TYPES.items() if name != "rank"})
-    group = frame.groupby(GROUP, sort=False, dropna=False)
-    losses = {index: score.window_losses or () for index, score in enumerate(scores)}
-    found: dict[int, int] = {}
-    for _, part in group:
-        found |= _ranks({index: losses[index] for index in part.index[part["_ranked"].astype(bool)]})
-    frame["rank"] = pd.Series(found, dtype="Int64").reindex(frame.index)
-    frame["_group"] = group.ngroup()
+    frame["rank"] = pd.Series(standings(scores, rank_isolation), dtype="Int64").reindex(frame.index)
+    frame["_group"] = frame.groupby(GROUP, sort=False, dropna=False).ngroup()
     shared = frame.duplicated(["_group", "rank"], keep=False) & frame["rank"].notna()
     ties = frame["notes"].map(lambda notes: "; ".join(filter(None, ("tie", notes))))
     frame["notes"] = frame["notes"].where(~shared, ties)
     frame["_class"] = frame["outcome"].map(_ORDER).fillna(3).where(frame["rank"].isna(), -1)
     frame = frame.sort_values(["_group", "_class", "perplexity", "pruner"], kind="stable", ignore_index=True)
     return frame[list(_TYPES)]
-
-
-def _ranks(losses: Mapping[int, Sequence[float]]) -> dict[int, int]:
-    """Ranks by row; where nothing can be told apart, since windows are missing or there is just one, by mean loss."""
-    if len({len(values) for values in losses.values()}) == 1 and min(map(len, losses.values())) > 1:
-        return ranks(losses, compared(losses))
-    means = pd.Series({index: sum(values) / len(values) for index, values in losses.items() if values}, dtype="float64")
-    return {int(index): int(rank) for index, rank in means.rank(method="min").items()}  # type: ignore[call-overload]
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
@@ -131,7 +115,7 @@ def by_sparsity(frame: pd.DataFrame) -> pd.DataFrame:
 def to_csv(frame: pd.DataFrame) -> str:
     """The whole frame at full precision; no cell of it is a formula to a spreadsheet."""
     safe = frame.copy()
-    for column in (name for name, kind in _TYPES.items() if kind == "object"):
+    for column in safe.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in safe.dtypes]]:
         safe[column] = safe[column].map(_no_formula)
     return safe.to_csv(index=False, lineterminator="\n")
 
@@ -200,9 +184,7 @@ def _row(score: Score, rank_isolation: str) -> dict[str, Any]:
         notes.append("weights changed")
     if score.quarantined:
         notes.append("quarantined: implausibly better than dense")
-    has_number = score.status == Status.OK and score.perplexity is not None and score.perplexity == score.perplexity
-    allowed = rank_isolation == "any" or score.isolation.split(":")[0] == "docker"
-    if has_number and not allowed:
+    if has_number(score) and not is_allowed(score, rank_isolation):
         notes.append(f"not ranked: isolation {score.isolation}")
     ratio = score.perplexity / score.dense_perplexity if score.perplexity and score.dense_perplexity else None
     record = score.to_json()
@@ -216,7 +198,6 @@ def _row(score: Score, rank_isolation: str) -> dict[str, Any]:
         "sandbox_seconds": score.sandbox_seconds,
         "notes": "; ".join(notes),
         "error": _error(score.error),
-        "_ranked": has_number and allowed and not score.quarantined,
     }
 
 

@@ -1,0 +1,97 @@
+"""Who stands where: the scores that are ranked together, their ranks, and who is better than whom."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from harness.comparison import compared, ranks
+from harness.console import plain
+from harness.records import Score
+from harness.status import Status
+
+GROUP = ["target", "protocol", "sparsity"]
+"""What one ranking is about."""
+NAME_CHARACTERS = 120
+_COMPARISON = [
+    *GROUP,
+    *("first", "second", "first_author", "second_author"),
+    *("ratio", "low", "high", "p", "p_holm", "better"),
+]
+
+
+def standings(scores: Sequence[Score], rank_isolation: str) -> dict[int, int]:
+    """Ranks by place in `scores`; whoever has no rank is left out."""
+    found: dict[int, int] = {}
+    for losses in _ranked_losses(scores, rank_isolation):
+        found |= ranks(losses, compared(losses)) if _can_be_compared(losses) else _by_mean(losses)
+    return found
+
+
+def comparisons(scores: Sequence[Score], *, rank_isolation: str = "docker") -> pd.DataFrame:
+    """Every pair of pruners that `leaderboard` ranks together: who is better, by how much, and whether it shows.
+
+    `ratio` is the perplexity of `first` over that of `second`, with its paired 95% interval; `p_holm` is corrected for
+    all pairs of the ranking; `better` is `first`, `second` or `tie`.
+    """
+    rows = []
+    for losses in filter(_can_be_compared, _ranked_losses(scores, rank_isolation)):
+        for one in compared(losses):
+            first, second = scores[one.first], scores[one.second]
+            better = "tie" if not one.is_significant else "first" if one.ratio < 1 else "second"
+            names = [plain(pruner, NAME_CHARACTERS) for pruner in (first.pruner, second.pruner)]
+            group = (first.target, first.protocol, first.sparsity)
+            authors = (first.author, second.author)
+            rows.append((*group, *names, *authors, one.ratio, one.low, one.high, one.p, one.p_holm, better))
+    return pd.DataFrame(rows, columns=_COMPARISON)
+
+
+def wins(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of `comparisons`: human pruners against those of models, one cell a pair: won, tied and lost by the human one."""
+    pairs = frame[frame["first_author"] != frame["second_author"]]
+    if pairs.empty:
+        return pd.DataFrame()
+    is_human = pairs["first_author"] == "human"
+    human, model = pairs["first"].where(is_human, pairs["second"]), pairs["second"].where(is_human, pairs["first"])
+    won = (pairs["better"] == "first") == is_human
+    results = pd.Series("lost", index=pairs.index).mask(won, "won").mask(pairs["better"] == "tie", "tied")
+    counts = pd.crosstab([human, model], results).reindex(columns=["won", "tied", "lost"], fill_value=0)
+    cells = counts.astype(str).agg(" / ".join, axis=1)
+    return cells.unstack(fill_value="").rename_axis(index="human", columns=None).reset_index()
+
+
+def _ranked_losses(scores: Sequence[Score], rank_isolation: str) -> list[dict[int, Sequence[float]]]:
+    """Window losses of what is ranked, by place in `scores`, for each ranking."""
+    groups: dict[tuple[str, str, str], dict[int, Sequence[float]]] = {}
+    for index, score in enumerate(scores):
+        if is_ranked(score, rank_isolation):
+            group = groups.setdefault((score.target, score.protocol, score.sparsity), {})
+            group[index] = score.window_losses or ()
+    return list(groups.values())
+
+
+def _can_be_compared(losses: Mapping[int, Sequence[float]]) -> bool:
+    return len({len(values) for values in losses.values()}) == 1 and min(map(len, losses.values())) > 1
+
+
+def _by_mean(losses: Mapping[int, Sequence[float]]) -> dict[int, int]:
+    """Where nothing can be told apart, since windows are missing or there is just one."""
+    means = pd.Series({index: sum(values) / len(values) for index, values in losses.items() if values}, dtype="float64")
+    return {int(index): int(rank) for index, rank in means.rank(method="min").items()}  # type: ignore[call-overload]
+
+
+def is_ranked(score: Score, rank_isolation: str) -> bool:
+    """Whether a score takes part: it has a perplexity that is believed, and its isolation is good enough."""
+    return has_number(score) and is_allowed(score, rank_isolation) and not score.quarantined
+
+
+def has_number(score: Score) -> bool:
+    """Whether there is a perplexity at all."""
+    return score.status == Status.OK and score.perplexity is not None and not math.isnan(score.perplexity)
+
+
+def is_allowed(score: Score, rank_isolation: str) -> bool:
+    """Whether the isolation is a container's, or any is wanted."""
+    return rank_isolation == "any" or score.isolation.split(":")[0] == "docker"
