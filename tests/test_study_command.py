@@ -59,7 +59,7 @@ def test_run_then_report_by_name() -> None:
     assert "10 of 10 cells have a result." in text
     words = [line.split() for line in text.splitlines()]
     assert ["human", "3", "2", "6", "4", "0", "2", "67%", "(30%", "to", "90%)"] in words
-    assert ["model", "2", "1", "4", "2", "2", "0", "50%"] in words
+    assert ["model", "2", "1", "4", "2", "2", "0", "50%", "(15%", "to", "85%)"] in words
     for name in ("leaderboard.md", "leaderboard.csv", "perplexity.png"):
         assert Path("results/small/report", name).is_file()
         assert f"results/small/report/{name}" in text
