@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from harness.curves import CLIFF, over_sparsities
 from harness.errors import StorageFault
 from harness.records import Measurement, Score
 from harness.stages import figure
@@ -31,6 +32,12 @@ FILES = ("leaderboard.md", "leaderboard.csv", "comparisons.csv", "perplexity.png
 _WINS = (
     "Won / tied / lost by the human pruner, over the rankings in which both stand; each pair is compared over the same"
     " windows and corrected for all pairs of its ranking (comparisons.csv has them all)."
+)
+
+
+_CURVES = (
+    "Area: the mean of log(perplexity / dense) from no pruning to the last level; empty where a level is missing."
+    f" Cliff: the sparsity at which perplexity reaches {CLIFF:g} times the dense one; empty where it does not."
 )
 
 
@@ -107,6 +114,7 @@ def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame) -> str:
     notices = "".join(f"- {line}\n" for line in results.notices())
     protocols = "".join(f"- {_protocol(measurement)}\n" for measurement in results.measurements.values())
     sparsities, against = by_sparsity(frame), wins(pairs)
+    curves = over_sparsities(results.scores, results.rank_isolation)
     parts = [
         f"# {markdown(results.name)}: leaderboard\n",
         notices,
@@ -114,6 +122,8 @@ def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame) -> str:
         "## By author\n",
         markdown_table(SUMMARY_HEADINGS, summary_texts(summary(frame))),
         to_markdown(frame),
+        f"## Over sparsities\n\n{_CURVES}\n" if len(curves) else "",
+        markdown_table(list(curves.columns), _curve_texts(curves)) if len(curves) else "",
         f"## Human against model\n\n{_WINS}\n" if len(against) else "",
         markdown_table(list(against.columns), against.itertuples(index=False, name=None)) if len(against) else "",
         "## All sparsities\n\nThe perplexity, or the status that stands for it.\n",
@@ -125,6 +135,12 @@ def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame) -> str:
         parts.append("## Faults of the harness\n\nCounted nowhere above.\n")
         parts.append(markdown_table(["target", "sparsity", "pruner", "fault", "attempts", "message"], rows))
     return "\n".join(part for part in parts if part)
+
+
+def _curve_texts(curves: pd.DataFrame) -> Iterator[list[str]]:
+    for *names, levels, area, cliff in curves.itertuples(index=False, name=None):
+        numbers = ["" if pd.isna(value) else f"{value:.3f}" for value in (area, cliff)]
+        yield [*(str(name) for name in names), str(levels), *numbers]
 
 
 def _protocol(measurement: Measurement) -> str:
