@@ -22,8 +22,9 @@ Curve = Sequence[tuple[float, float]]
 def over_sparsities(scores: Sequence[Score], rank_isolation: str = "docker") -> pd.DataFrame:
     """A row for each pruner of each target and protocol, those with the smallest area first.
 
-    Unstructured levels alone. `levels` is how many have a perplexity. `area` is None where one has none that others of
-    the same target and protocol were asked for: areas over different levels cannot be compared.
+    Unstructured levels alone, where there are at least two. `levels` is how many have a perplexity. `area` is None
+    where one has none that others of the same target and protocol were asked for: areas over different levels cannot be
+    compared.
     """
     curves: dict[tuple[str, str], dict[tuple[str, str], dict[float, float | None]]] = {}
     for score in scores:
@@ -37,9 +38,11 @@ def over_sparsities(scores: Sequence[Score], rank_isolation: str = "docker") -> 
     rows = []
     for (target, protocol), pruners in curves.items():
         asked = {level for levels in pruners.values() for level in levels}
+        if len(asked) < 2:
+            continue  # one level is no curve
         for (pruner, author), levels in pruners.items():
             curve = sorted((level, height) for level, height in levels.items() if height is not None)
-            whole = len(curve) == len(asked) > 1
+            whole = len(curve) == len(asked)
             name = plain(pruner, NAME_CHARACTERS)
             fall = cliff(curve) if curve else None
             rows.append((target, protocol, name, author, len(curve), area(curve) if whole else None, fall))

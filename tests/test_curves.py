@@ -50,5 +50,6 @@ def test_a_pruner_with_a_missing_level_has_no_area() -> None:
     assert frame["cliff"].tolist() == pytest.approx([0.5 + 0.2 * math.log(2 / 1.5) / TWICE, 0.5, math.nan], nan_ok=True)
 
 
-def test_nothing_measured_is_an_empty_table() -> None:
+def test_one_level_is_no_curve_and_nothing_is_an_empty_table() -> None:
+    assert over_sparsities([scored("a", "0.5", 30), scored("a", "2:4", 40)]).empty
     assert over_sparsities([]).empty
