@@ -20,6 +20,7 @@ CPU = torch.device("cpu")
 class Checkpoint:
     """Tensors of a model folder, read one at a time and handed out as float32 on one device.
 
+    A file is open only while one tensor is read, so that the pages of what was read before do not stay this process's.
     transformers is imported only when the architecture is needed: a pruner that looks at weights alone starts sooner.
     """
 
@@ -27,18 +28,21 @@ class Checkpoint:
         """Open a folder's files; `device` is where tensors and models are given out, and so where they compute."""
         self.folder = folder
         self.device = device
-        handles = [safe_open(file, framework="pt") for file in sorted(folder.glob("*.safetensors"))]
-        self._handles = {name: handle for handle in handles for name in handle.keys()}  # noqa: SIM118
+        self._files: dict[str, Path] = {}
+        for file in sorted(folder.glob("*.safetensors")):
+            with safe_open(file, framework="pt") as tensors:
+                self._files |= dict.fromkeys(tensors.keys(), file)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._handles
+        return name in self._files
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._handles)
+        return iter(self._files)
 
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor, float32 where it is floating point. Never write into it: it may be the file's own memory."""
-        tensor: torch.Tensor = self._handles[name].get_tensor(name).to(self.device)
+        with safe_open(self._files[name], framework="pt") as tensors:
+            tensor: torch.Tensor = tensors.get_tensor(name).to(self.device)
         return tensor.float() if tensor.is_floating_point() else tensor
 
     def weight(self, layer: LayerSpec) -> torch.Tensor:
@@ -48,7 +52,8 @@ class Checkpoint:
         """
         if layer.expert is None:
             return oriented(self.tensor(layer.parameter), layer)
-        stored: torch.Tensor = self._handles[layer.parameter].get_slice(layer.parameter)[layer.expert]
+        with safe_open(self._files[layer.parameter], framework="pt") as tensors:
+            stored: torch.Tensor = tensors.get_slice(layer.parameter)[layer.expert]
         return oriented(stored.to(self.device).float(), layer)
 
     @cached_property
@@ -87,7 +92,8 @@ class Checkpoint:
         for name, expected in model.named_parameters():
             if name not in self:
                 raise KeyError(f"the checkpoint lacks {name}")
-            _check_shape(name, self._handles[name].get_slice(name).get_shape(), expected)
+            with safe_open(self._files[name], framework="pt") as tensors:
+                _check_shape(name, tensors.get_slice(name).get_shape(), expected)
 
     def load(self, model: nn.Module, wanted: Callable[[str], bool] = bool) -> nn.Module:
         """Give a skeleton those of its parameters whose names are `wanted` (all, by default); tied ones stay tied.
