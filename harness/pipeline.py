@@ -116,11 +116,17 @@ class Bench:
         """See that the target has what the sparsity is about.
 
         Raises:
-            UsageError: heads are to be pruned, and no layer is known to take any.
+            UsageError: heads are to be pruned, and no layer is known to take any; or too few structures to prune one.
         """
         if sparsity.structure == "heads" and not any(layer.heads for layer in self.target.layers):
             what = "no layer that takes the outputs of whole attention heads was found"
             raise UsageError(f"sparsity {sparsity.label}: {what} in {self.target.name}; use rows or columns")
+        if sparsity.structure is not None and sparsity.ratio > 0:
+            sides = {"rows": "out_features", "columns": "in_features", "heads": "heads"}
+            most = max(getattr(layer, sides[sparsity.structure]) for layer in self.target.layers)
+            if int(most * sparsity.ratio) == 0:
+                few = f"of the {most} {sparsity.structure} of a layer, that is less than one"
+                raise UsageError(f"sparsity {sparsity.label}: {few}; give at least {1 / most:.2g}")
 
     def score(
         self,

@@ -51,7 +51,10 @@ def windows(source: str, role: Role, target: Target, seqlen: int | None, count: 
     """
     kind, _, path = source.partition(":")
     if kind == "tokens" and path:
-        return Windows(source, _fitting(_token_file(Path(path)), source, target, seqlen)[:count])
+        ids = _fitting(_token_file(Path(path)), source, target, seqlen)
+        if count is not None and count > len(ids):
+            raise UsageError(f"{source}: {count} windows were asked for, but it has {len(ids)}")
+        return Windows(source, ids[:count])
     seqlen = seqlen or target.seqlen
     if source == "random" and role == "calibration":
         size = (count or target.calibration_samples, seqlen)

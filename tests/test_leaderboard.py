@@ -105,6 +105,12 @@ def test_uneven_budgets_and_changed_weights_are_marked() -> None:
     assert frame["notes"][0] == "uneven budget; weights changed"
 
 
+def test_a_divergence_stands_in_the_notes_and_as_a_number() -> None:
+    frame = leaderboard([fake_score("a", perplexity=20.0, kl_divergence=0.125), fake_score("b", perplexity=30.0)])
+    assert frame["notes"].tolist() == ["KL from dense 0.1250", ""]
+    assert frame["kl_divergence"].dropna().tolist() == [0.125]
+
+
 def test_marks_are_for_rows_with_a_perplexity() -> None:
     frame = leaderboard([fake_score(status=Status.SPARSITY_MISSED, uniform=False, weights_changed=True)])
     assert frame["notes"][0] == ""

@@ -248,3 +248,11 @@ def test_heads_of_a_model_without_any_are_refused_before_the_run(llama_bench: Be
     with pytest.raises(UsageError, match="attention heads was found in headless; use rows or columns"):
         bench.score(pruners.find("magnitude"), Sparsity.parse("heads:0.5"))
     bench.check_sparsity(Sparsity.parse("rows:0.5"))
+
+
+@pytest.mark.parametrize("structure", ["rows", "columns", "heads"])
+def test_less_than_one_structure_is_refused_before_the_run(llama_bench: Bench, structure: str) -> None:
+    with pytest.raises(UsageError, match=rf"{structure}:0.001: of the \d+ {structure} of a layer.*give at least"):
+        llama_bench.check_sparsity(Sparsity.parse(f"{structure}:0.001"))
+    llama_bench.check_sparsity(Sparsity.parse(f"{structure}:0"))
+    llama_bench.check_sparsity(Sparsity.parse(f"{structure}:0.5"))

@@ -98,3 +98,11 @@ def test_bad_sources_are_one_line(target: Target, tmp_path: Path) -> None:
         made(f"tokens:{tmp_path}/ids.npy", target, seqlen=16)
     with pytest.raises(UsageError, match="windows were asked for"):
         made("bundled", target, count=10**6)
+
+
+def test_a_token_file_with_fewer_windows_than_asked_for_is_refused(target: Target, tmp_path: Path) -> None:
+    np.save(tmp_path / "ids.npy", np.ones((3, 8), dtype=np.int64))
+    source = f"tokens:{tmp_path / 'ids.npy'}"
+    assert made(source, target, count=3).shape == (3, 8)
+    with pytest.raises(UsageError, match="4 windows were asked for, but it has 3"):
+        made(source, target, count=4)

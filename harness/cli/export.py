@@ -13,7 +13,7 @@ from harness.cli._options import bench_options, extra_options, json_option
 @click.command()
 @click.argument("pruner_name", metavar="PRUNER")
 @click.option("--target", required=True, help="smollm2-135m, testbed-llama, testbed-opt, a model folder, a hub id.")
-@click.option("--sparsity", "sparsity_text", required=True, help="A ratio or an n:m pattern: 0.5, or 2:4.")
+@click.option("--sparsity", "sparsity_text", required=True, help="As in harness run: 0.5, 2:4 or rows:0.5.")
 @click.option("--into", required=True, type=click.Path(path_type=Path), help="Folder to make; new or empty.")
 @bench_options
 @extra_options

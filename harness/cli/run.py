@@ -37,7 +37,7 @@ def command(
     from harness.records import Sparsity
 
     found = [find(name) for name in pruners]
-    wanted = [Sparsity.parse(text) for text in sparsities.split(",")]
+    wanted = list(dict.fromkeys(Sparsity.parse(text) for text in sparsities.split(",")))
     check_writable(json_file)
     from harness.pipeline import open_bench
 

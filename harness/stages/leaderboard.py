@@ -32,6 +32,7 @@ _TYPES = {
     "dense_perplexity": "float64",
     "ratio_to_dense": "float64",
     "achieved_sparsity": "float64",
+    "kl_divergence": "float64",
     "sandbox_seconds": "float64",
     "peak_memory_bytes": "Int64",
     "isolation": "object",
@@ -182,6 +183,8 @@ def _row(score: Score, rank_isolation: str) -> dict[str, Any]:
         notes.append("uneven budget")
     if score.weights_changed and score.status == Status.OK:
         notes.append("weights changed")
+    if score.kl_divergence is not None:
+        notes.append(f"KL from dense {score.kl_divergence:.4f}")
     if score.quarantined:
         notes.append("quarantined: implausibly better than dense")
     if has_number(score) and not is_allowed(score, rank_isolation):
@@ -196,6 +199,7 @@ def _row(score: Score, rank_isolation: str) -> dict[str, Any]:
         "outcome": score.outcome or "",
         "ratio_to_dense": ratio,
         "sandbox_seconds": score.sandbox_seconds,
+        "kl_divergence": score.kl_divergence,
         "notes": "; ".join(notes),
         "error": _error(score.error),
     }
