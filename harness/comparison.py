@@ -26,8 +26,8 @@ LEVEL = 0.95
 _SEED = 20_240_601
 """Fixed, so that a report is the same whenever it is made."""
 _PAIRS_AT_ONCE = 256
-_LEAST_ERROR = 1e-12
-"""Nats; below it is nothing but rounding."""
+_LEAST_ERROR = 1e-6
+"""Nats; below it is nothing but rounding, as losses are of float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,7 @@ def _bootstrapped(differences: Floats, counts: Floats) -> tuple[Floats, Floats, 
     p = (1 + beyond) / (1 + len(counts))
     tails = np.array([student_t_tails(float(t), windows - 1) for t in observed])
     p = np.where(beyond == 0, np.minimum(p, tails), p)
+    p = np.where(np.isfinite(observed), p, 1)  # a loss that is not finite tells nothing apart
     low, high = np.quantile(strays, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     with np.errstate(over="ignore"):
         return np.exp(means), np.exp(means - high * errors), np.exp(means - low * errors), p

@@ -17,8 +17,8 @@ from harness.shapes import Shapes
 _TORCH_BYTES, _TRANSFORMERS_BYTES = 240 << 20, 130 << 20
 PROCESS_BYTES = _TORCH_BYTES + _TRANSFORMERS_BYTES
 """Of a process that has imported them."""
-_SOLVER_COPIES = 4
-"""Of a Hessian while SparseGPT inverts it: its own copy, the factor in both orders and the inverse."""
+_SOLVER_COPIES = 6
+"""Of a Hessian while SparseGPT inverts it: its copy, the factor, the inverse and its parts, and the layer before's."""
 
 
 def weights_only(shapes: Shapes) -> int:
@@ -28,12 +28,14 @@ def weights_only(shapes: Shapes) -> int:
 
 def with_norms(shapes: Shapes, calibration: tuple[int, ...], threads: int) -> int:
     """Of one that asks for input norms over `calibration` windows [n, seqlen], with `threads` threads."""
-    return PROCESS_BYTES + 4 * max(shapes.passing(calibration, threads), _pruning(shapes, calibration))
+    passing = shapes.passing(calibration, threads) + _states(shapes, calibration)
+    return PROCESS_BYTES + 4 * max(passing, _pruning(shapes, calibration))
 
 
 def with_hessians(shapes: Shapes, calibration: tuple[int, ...], threads: int) -> int:
     """Of one that asks for Hessians."""
-    passing = shapes.passing(calibration, threads) + shapes.lanes(threads) * shapes.grams
+    passing = shapes.passing(calibration, threads) + _states(shapes, calibration)
+    passing += shapes.lanes(threads) * shapes.grams
     pruning = _pruning(shapes, calibration) + shapes.grams + _SOLVER_COPIES * shapes.largest_gram
     return PROCESS_BYTES + 4 * max(passing, pruning)
 
@@ -48,4 +50,9 @@ def scoring(shapes: Shapes, evaluation: tuple[int, ...], kl: bool, text: bool) -
 
 
 def _pruning(shapes: Shapes, calibration: tuple[int, ...]) -> int:
-    return shapes.around + math.prod(calibration) * shapes.hidden + shapes.block + shapes.ranked
+    return shapes.around + 2 * _states(shapes, calibration) + shapes.block + shapes.ranked
+
+
+def _states(shapes: Shapes, windows: tuple[int, ...]) -> int:
+    """What enters a block; with statistics of the dense model, or with experts, what leaves it is there too."""
+    return math.prod(windows) * shapes.hidden

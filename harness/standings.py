@@ -59,7 +59,9 @@ def wins(frame: pd.DataFrame) -> pd.DataFrame:
     results = pd.Series("lost", index=pairs.index).mask(won, "won").mask(pairs["better"] == "tie", "tied")
     counts = pd.crosstab([human, model], results).reindex(columns=["won", "tied", "lost"], fill_value=0)
     cells = counts.astype(str).agg(" / ".join, axis=1)
-    return cells.unstack(fill_value="").rename_axis(index="human", columns=None).reset_index()
+    table = cells.unstack(fill_value="")
+    columns = [table.index.to_series(), *(table[name] for name in table.columns)]
+    return pd.concat(columns, axis=1, keys=["human", *table.columns]).reset_index(drop=True)
 
 
 def _ranked_losses(scores: Sequence[Score], rank_isolation: str) -> list[dict[int, Sequence[float]]]:

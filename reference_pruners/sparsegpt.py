@@ -112,7 +112,8 @@ def inverse_factor(hessian: torch.Tensor) -> tuple[torch.Tensor, float]:
         total += float(damping / mean)
         factor, failed = torch.linalg.cholesky_ex(hessian.flip(0, 1))
         if not failed:
-            factor = inverted(factor.flip(0, 1))
+            factor = factor.flip(0, 1)
+            factor = inverted(factor)
             if factor.isfinite().all():
                 return factor, round(total, 6)
         if not torch.isfinite(damping) or damping > 100 * diagonal.mean():

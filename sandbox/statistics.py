@@ -65,19 +65,20 @@ class InputStatistics:
 
     def _enter(self, block: int) -> None:
         """Bring the hidden states to a block's entrance."""
-        if block == self._block:
+        if block == self._block and self._hidden is not None:
             return
         self._weights.write(except_block=block)
         self._results = {}
         if self._hidden is None or block < self._block:
             self._hidden, self._block, self._left = self._model.embed(self._calibration), 0, None
         for passed in range(self._block, block):
+            hidden, self._hidden = self._hidden, None  # an error on the way, that a pruner may catch, leaves none
             if self._left is None:
                 weights = None if self._dense else self._weights.parameters(passed)
-                self._model.run_block(passed, self._hidden, weights, in_place=True)
+                self._model.run_block(passed, hidden, weights, in_place=True)
             else:
-                self._hidden, self._left = self._left, None
-        self._block = block
+                hidden, self._left = self._left, None
+            self._hidden, self._block = hidden, passed + 1
 
     def _collect(self, block: int, kind: Kind) -> dict[str, torch.Tensor]:
         """One pass through a block; what is given to several layers is summed once.

@@ -84,7 +84,13 @@ class StreamedModel:
         if not self._has_head:
             self._load(lambda name: name.startswith(self._decoder_prefix) and not name.startswith(around))
         self._probe()
-        return torch.cat([self._enter(ids[batch].to(self.device)).cpu() for batch in self.batches(*ids.shape)])
+        hidden = torch.empty(0)
+        for batch in self.batches(*ids.shape):
+            entered = self._enter(ids[batch].to(self.device)).cpu()
+            if hidden.numel() == 0:  # now that its width is known; joining all batches would hold them twice
+                hidden = torch.empty(len(ids), *entered.shape[1:], dtype=entered.dtype, device=entered.device)
+            hidden[batch] = entered
+        return hidden
 
     def run_block(
         self,

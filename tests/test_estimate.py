@@ -97,7 +97,9 @@ def test_what_is_asked_for_more_takes_more(middle: Target) -> None:
     assert 0 < plain.weights.seconds < plain.norms.seconds < plain.hessians.seconds
     assert plain.disk_bytes >= Layout(middle.layers).total_bytes + 8 * 16 * 128
     twice = estimated(middle, (32, 128), (32, 128), 2)
-    assert twice.norms.memory_bytes - plain.norms.memory_bytes == 4 * 16 * 128 * 512  # states between blocks
+    states = 4 * 16 * 128 * 512
+    assert twice.norms.memory_bytes - plain.norms.memory_bytes == 2 * states  # in and out
+    assert twice.scoring.memory_bytes - plain.scoring.memory_bytes == states
 
 
 def test_a_file_that_the_sandbox_cannot_read_is_copied(llama: Path) -> None:

@@ -111,6 +111,10 @@ def test_a_divergence_stands_in_the_notes_and_as_a_number() -> None:
     assert frame["kl_divergence"].dropna().tolist() == [0.125]
 
 
+def test_headings_are_escaped_as_cells_are() -> None:
+    assert markdown_table(["<b>|x"], [["1"]]).startswith("| &#60;b&#62;&#124;x |")
+
+
 def test_marks_are_for_rows_with_a_perplexity() -> None:
     frame = leaderboard([fake_score(status=Status.SPARSITY_MISSED, uniform=False, weights_changed=True)])
     assert frame["notes"][0] == ""

@@ -52,6 +52,18 @@ def test_what_people_won_is_counted_over_the_rankings() -> None:
     assert table.loc["magnitude"].to_dict() == {"m/x/01": "0 / 0 / 2", "m/y/01": ""}
 
 
+def test_any_name_of_a_candidate_can_stand_in_the_table() -> None:
+    for name in ("human", "model", "<b>|a|</b>"):
+        table = wins(comparisons([scored("wanda", 30), scored(name, 31, author="model")]))
+        assert list(table.columns) == ["human", name]
+        assert table.to_numpy().tolist() == [["wanda", "1 / 0 / 0"]]
+
+
+def test_losses_that_are_not_finite_beat_nothing() -> None:
+    odd = replace(scored("odd", 29), window_losses=(float("nan"), *[3.0] * 11))
+    assert list(comparisons([odd, scored("wanda", 30)])["better"]) == ["tie"]
+
+
 def test_without_models_nothing_is_won() -> None:
     assert wins(comparisons([scored("wanda", 30), scored("magnitude", 35)])).empty
     assert wins(comparisons([])).empty

@@ -137,7 +137,8 @@ def to_markdown(frame: pd.DataFrame) -> str:
 
 def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table with every cell escaped."""
-    lines = [list(headings), ["---"] * len(headings), *([markdown(cell) for cell in row] for row in rows)]
+    lines = [[markdown(cell) for cell in cells] for cells in (headings, *rows)]
+    lines.insert(1, ["---"] * len(headings))
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
