@@ -59,6 +59,12 @@ class InputStatistics:
             result = torch.zeros(_shape(layer, kind), device=self._checkpoint.device)
         return result
 
+    def restart(self) -> None:
+        """Forget what was seen through weights that may have been changed since; nothing of the dense model."""
+        with self._lock:
+            if not self._dense:
+                self._block, self._hidden, self._left, self._results = -1, None, None, {}
+
     @cached_property
     def _model(self) -> StreamedModel:
         return StreamedModel(self._checkpoint, self._dtype)

@@ -53,6 +53,7 @@ class PruningTask:
         self.generator = torch.Generator(checkpoint.device).manual_seed(seed)
         self._checkpoint = checkpoint
         self._mode = statistics
+        self._visits = 0
         self._dtype = dtype
         self._weights: Weights = earlier._weights if earlier else Weights(checkpoint, layers, output)
         self._dense = earlier is None
@@ -61,13 +62,23 @@ class PruningTask:
         self._gradients: dict[bool, dict[str, torch.Tensor]] = {}
 
     def layers(self) -> Iterator[PrunableLayer]:
-        """The layers in forward order; going on to another block writes the one before."""
-        block = -1
-        for layer in self._layers:
-            if layer.block != block:
-                self._weights.write(except_block=layer.block)
-                block = layer.block
-            yield layer
+        """The layers in forward order; going on to another block writes the one before.
+
+        A new visit, which is not within another, sees all that was changed before it.
+        """
+        if not self._visits:
+            self._weights.write()
+            self._statistics.restart()
+        self._visits += 1
+        try:
+            block = -1
+            for layer in self._layers:
+                if layer.block != block:
+                    self._weights.write(except_block=layer.block)
+                    block = layer.block
+                yield layer
+        finally:
+            self._visits -= 1
 
     @property
     def model(self) -> torch.nn.Module:

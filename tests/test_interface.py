@@ -276,3 +276,28 @@ def test_statistics_may_be_asked_for_by_threads(llama: Path, make_task: Callable
         found = list(pool.map(lambda layer: layer.input_norm, layers))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_second_visit_sees_what_the_first_changed(
+    make_task: Callable[..., PruningTask], llama: Path, tmp_path: Path
+) -> None:
+    task = make_task(llama)
+    last = [layer for layer in task.layers() if layer.block == max(one.block for one in task.layers())]
+    before = last[-1].input_norm
+    for layer in task.layers():
+        if layer.block < last[0].block or layer in last[:-1]:
+            layer.weight = layer.weight * 0.5
+    seen = [layer.input_norm for layer in task.layers() if layer.name == last[-1].name]
+    fresh = PruningTask(
+        task._checkpoint,
+        task._weights.layers,
+        task._weights._output,
+        IDS,
+        Sparsity(0.5, None, None),
+        "sequential",
+        0,
+        task,
+    )
+    (expected,) = (layer.input_norm for layer in fresh.layers() if layer.name == last[-1].name)
+    assert not torch.allclose(before, expected, **CLOSE)
+    torch.testing.assert_close(seen[0], expected)
