@@ -44,7 +44,7 @@ def scoring(shapes: Shapes, evaluation: tuple[int, ...], kl: bool, text: bool) -
     """Of the process that scores `evaluation` windows [n, seqlen] with its own number of threads."""
     lanes = shapes.lanes(torch.get_num_threads())
     logits = lanes * evaluation[1] * shapes.vocabulary * (5 if kl else 2)
-    dense_states = math.prod(evaluation) * shapes.hidden * kl
+    dense_states = _states(shapes, evaluation) * kl
     passing = shapes.passing(evaluation, lanes) + logits
     return PROCESS_BYTES + 4 * (dense_states + max(passing, shapes.parameters * text))
 

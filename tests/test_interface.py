@@ -290,7 +290,7 @@ def test_a_second_visit_sees_what_the_first_changed(
     seen = [layer.input_norm for layer in task.layers() if layer.name == last[-1].name]
     fresh = PruningTask(
         task._checkpoint,
-        task._weights.layers,
+        list(task._weights.layers),
         task._weights._output,
         IDS,
         Sparsity(0.5, None, None),

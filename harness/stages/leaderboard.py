@@ -12,7 +12,7 @@ import pandas as pd
 from harness.console import plain
 from harness.metrics import wilson
 from harness.records import Failure, Score
-from harness.standings import GROUP, has_number, is_allowed, standings
+from harness.standings import GROUP, NAME_CHARACTERS, has_number, is_allowed, standings
 from harness.status import Outcome, Status
 
 _TYPES = {
@@ -41,7 +41,6 @@ _TYPES = {
 }
 _SUMMARY = ["author", "pruners", "pruners_ok", "cells", "ok", "error", "na", "ok_rate", "ok_rate_low", "ok_rate_high"]
 SUMMARY_HEADINGS = ["author", "pruners", "OK in a cell", "cells", "OK", "Error", "NA", "OK rate (95% interval)"]
-_NAME_CHARACTERS = 120
 _ERROR_CHARACTERS = 200
 _ORDER = {Outcome.OK.value: 0, Outcome.NA.value: 2}
 
@@ -194,9 +193,9 @@ def _row(score: Score, rank_isolation: str) -> dict[str, Any]:
     record = score.to_json()
     return {
         **{name: record[name] for name in _TYPES if name in record and name != "error"},
-        "pruner": _clean(score.pruner, _NAME_CHARACTERS),
-        "model": _clean(score.model or "", _NAME_CHARACTERS),
-        "idea": _clean(score.idea or "", _NAME_CHARACTERS),
+        "pruner": _clean(score.pruner, NAME_CHARACTERS),
+        "model": _clean(score.model or "", NAME_CHARACTERS),
+        "idea": _clean(score.idea or "", NAME_CHARACTERS),
         "outcome": score.outcome or "",
         "ratio_to_dense": ratio,
         "sandbox_seconds": score.sandbox_seconds,
