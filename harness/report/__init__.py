@@ -1,0 +1,35 @@
+"""Store -> report: a leaderboard, its comparisons and a figure; the same bytes for the same results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from harness.report.document import document
+from harness.report.files import write_file
+from harness.report.results import Results, read
+from harness.stages import figure
+from harness.stages.leaderboard import leaderboard, to_csv
+from harness.standings import comparisons
+
+__all__ = ["FILES", "Results", "read", "write"]
+
+FILES = ("leaderboard.md", "leaderboard.csv", "comparisons.csv", "perplexity.png")
+
+
+def write(store_path: Path, folder: Path | None = None, *, rank_isolation: str | None = None) -> pd.DataFrame:
+    """Write `FILES` into `folder`, by default `report` beside the results, and return the leaderboard.
+
+    Raises:
+        StorageFault: the results cannot be read, or the folder cannot be written.
+    """
+    results = read(store_path, rank_isolation)
+    folder = store_path.parent / "report" if folder is None else folder
+    frame = leaderboard(results.scores, rank_isolation=results.rank_isolation)
+    pairs = comparisons(results.scores, rank_isolation=results.rank_isolation)
+    picture = figure.to_png(figure.draw(results.scores, results.name))
+    contents = (document(results, frame, pairs).encode(), to_csv(frame).encode(), to_csv(pairs).encode(), picture)
+    for name, content in zip(FILES, contents, strict=True):
+        write_file(folder / name, content)
+    return frame

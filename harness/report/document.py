@@ -1,0 +1,75 @@
+"""Results -> the leaderboard as a Markdown document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from harness.curves import CLIFF, over_sparsities
+from harness.records import Measurement
+from harness.report.results import Results
+from harness.stages.leaderboard import (
+    SUMMARY_HEADINGS,
+    by_sparsity,
+    markdown,
+    markdown_table,
+    summary,
+    summary_texts,
+    to_markdown,
+)
+from harness.standings import wins
+
+_WINS = (
+    "Won / tied / lost by the human pruner, over the rankings in which both stand; each pair is compared over the same"
+    " windows and corrected for all pairs of its ranking (comparisons.csv has them all)."
+)
+_CURVES = (
+    "Area: the mean of log(perplexity / dense) from no pruning to the last level; empty where a level is missing."
+    f" Cliff: the sparsity at which perplexity reaches {CLIFF:g} times the dense one; empty where it does not."
+)
+
+
+def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame) -> str:
+    """The leaderboard as a Markdown document."""
+    notices = "".join(f"- {line}\n" for line in results.notices())
+    protocols = "".join(f"- {_protocol(measurement)}\n" for measurement in results.measurements.values())
+    sparsities, against = by_sparsity(frame), wins(pairs)
+    curves = over_sparsities(results.scores, results.rank_isolation)
+    parts = [
+        f"# {markdown(results.name)}: leaderboard\n",
+        notices,
+        "![Perplexity against sparsity](perplexity.png)\n",
+        "## By author\n",
+        markdown_table(SUMMARY_HEADINGS, summary_texts(summary(frame))),
+        to_markdown(frame),
+        f"## Over sparsities\n\n{_CURVES}\n" if len(curves) else "",
+        markdown_table(list(curves.columns), _curve_texts(curves)) if len(curves) else "",
+        f"## Human against model\n\n{_WINS}\n" if len(against) else "",
+        markdown_table(list(against.columns), against.itertuples(index=False, name=None)) if len(against) else "",
+        "## All sparsities\n\nThe perplexity, or the status that stands for it.\n",
+        markdown_table(list(sparsities.columns), sparsities.itertuples(index=False, name=None)),
+        f"## Protocols\n\n{protocols}",
+    ]
+    if results.faults:
+        rows = [(f.target, f.sparsity, f.pruner, f.status, f.attempts, f.message) for f in results.faults]
+        parts.append("## Faults of the harness\n\nCounted nowhere above.\n")
+        parts.append(markdown_table(["target", "sparsity", "pruner", "fault", "attempts", "message"], rows))
+    return "\n".join(part for part in parts if part)
+
+
+def _curve_texts(curves: pd.DataFrame) -> Iterator[list[str]]:
+    for *names, levels, area, cliff in curves.itertuples(index=False, name=None):
+        numbers = ["" if pd.isna(value) else f"{value:.3f}" for value in (area, cliff)]
+        yield [*(str(name) for name in names), str(levels), *numbers]
+
+
+def _protocol(measurement: Measurement) -> str:
+    dense = f"; not pruned: {markdown(measurement.not_pruned)}" if measurement.not_pruned else ""
+    rounds = f", pruned in {measurement.rounds} rounds" if measurement.rounds != 1 else ""
+    return (
+        f"{markdown(measurement.id)} on {markdown(measurement.target)}: {measurement.windows} windows of"
+        f" {measurement.seqlen} tokens of {markdown(measurement.evaluation)}, {measurement.dtype} weights,"
+        f" {measurement.calibration_samples} calibration sequences of {markdown(measurement.calibration)},"
+        f" {markdown(measurement.statistics)} statistics{rounds}{dense}"
+    )

@@ -1,0 +1,62 @@
+"""Store -> results: everything that a report is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import StorageFault
+from harness.records import Measurement, Score
+from harness.store import CellFault, Store
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that a report is made from."""
+
+    name: str
+    planned: int
+    scores: Sequence[Score]
+    faults: Sequence[CellFault]
+    measurements: Mapping[str, Measurement]
+    rank_isolation: str
+
+    def notices(self) -> list[str]:
+        """What a reader must know before the numbers; one line each."""
+        lines = [f"{len(self.scores)} of {self.planned} cells have a result."]
+        if self.faults:
+            lines.append(
+                f"{len(self.faults)} cells met a fault of the harness: no result, no pruner's fault;"
+                " `harness study run` tries them again."
+            )
+        outside = sorted({score.isolation for score in self.scores if score.perplexity is not None} - {"docker"})
+        weaker = ", ".join(level for level in outside if not level.startswith("docker"))
+        if weaker and self.rank_isolation == "any":
+            lines.append(
+                f"Ranked with the isolation {weaker}, by request: weaker than docker, and its times and memory are"
+                " not comparable with others."
+            )
+        elif weaker:
+            lines.append(f"Rows with the isolation {weaker} have no rank: add --rank-any-isolation to rank them.")
+        return lines
+
+
+def read(store_path: Path, rank_isolation: str | None = None) -> Results:
+    """The results in a file; `rank_isolation` overrides what the study was run with.
+
+    Raises:
+        StorageFault: it is no usable results file.
+    """
+    with Store(store_path, create=False) as store:
+        plan = store.plan()
+        if plan is None:
+            raise StorageFault(f"{store_path}: holds no study; run `harness study run` with it first")
+        return Results(
+            plan.name,
+            len(plan.cells),
+            store.scores(),
+            store.faults(),
+            store.measurements(),
+            rank_isolation or plan.rank_isolation,
+        )
