@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from harness.drawing import to_png
 from harness.records import Score
-from harness.stages.figure import draw, to_png
+from harness.stages.figure import draw
 from harness.status import Status
 from harness.testing.fake_bench import fake_score
 

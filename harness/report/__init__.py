@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from harness.drawing import to_png
 from harness.report.document import document
 from harness.report.files import write_file
 from harness.report.results import Results, read
@@ -28,7 +29,7 @@ def write(store_path: Path, folder: Path | None = None, *, rank_isolation: str |
     folder = store_path.parent / "report" if folder is None else folder
     frame = leaderboard(results.scores, rank_isolation=results.rank_isolation)
     pairs = comparisons(results.scores, rank_isolation=results.rank_isolation)
-    picture = figure.to_png(figure.draw(results.scores, results.name))
+    picture = to_png(figure.draw(results.scores, results.name))
     contents = (document(results, frame, pairs).encode(), to_csv(frame).encode(), to_csv(pairs).encode(), picture)
     for name, content in zip(FILES, contents, strict=True):
         write_file(folder / name, content)
