@@ -213,6 +213,8 @@ class Measurement:
     """In how many rounds of rising sparsity a pruner was called. Part of `id` where it is not 1."""
     device: str = "cpu"
     """What computed: `cpu` or `cuda`. Part of `id` where it is not the CPU."""
+    dense_text: str | None = None
+    """How the dense model goes on from a study's prompt, where it has one. No part of `id`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,11 @@ class Bench(Protocol):
         """Of the dense model."""
         ...
 
+    @property
+    def dense_text(self) -> str | None:
+        """How the dense model goes on from the prompt; None where there is none."""
+        ...
+
     def check_sparsity(self, sparsity: Sparsity) -> None:
         """Raises UsageError when the target has nothing of what the sparsity is about."""
         ...
@@ -162,7 +167,7 @@ def _check_protocol(store: Store, target: str, bench: Bench) -> None:
             raise UsageError(
                 f"{target} has results, but {what}: give the study another name, or --results another folder"
             )
-    store.add_measurement(target, replace(now, target=target), bench.dense_losses)
+    store.add_measurement(target, replace(now, target=target, dense_text=bench.dense_text), bench.dense_losses)
 
 
 def _pipeline() -> Callable[..., Bench]:

@@ -29,9 +29,13 @@ _NARROWEST = 12
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder. [default: report, in the results]"
 )
 @json_option
+@click.option("--paper", is_flag=True, help="Also write the paper draft's tables and figures, in the folder `paper`.")
 @click.option("--rank-any-isolation", is_flag=True, help="Rank what ran outside a container, too.")
-def command(study: str, out: Path | None, json_file: str | None, rank_any_isolation: bool) -> None:
+def command(study: str, out: Path | None, json_file: str | None, paper: bool, rank_any_isolation: bool) -> None:
     """Print the leaderboard of STUDY, and write it as Markdown, CSV and a figure.
+
+    With --paper also Tables 1 to 6 and Figures 1 to 3 of the draft that the project grew out of, from this study beside
+    the draft's own numbers: Markdown, CSV, LaTeX, PNG and PDF.
 
     STUDY is a study's name, its TOML file, its results folder or its results file.
     """
@@ -48,13 +52,18 @@ def command(study: str, out: Path | None, json_file: str | None, rank_any_isolat
     results = report.read(path, rank_isolation)
     folder = out or path.parent / "report"
     frame = report.write(path, folder, rank_isolation=rank_isolation)
+    written = [folder / name for name in report.FILES]
+    if paper:
+        from harness.report.paper import write as write_paper
+
+        written += write_paper(results, folder / "paper")[:2]
     extras = [name for name in EXTRAS if any(getattr(score, name) is not None for score in results.scores)]
     write_json(json_file, [_finite(score.to_json(extras)) for score in results.scores])
     if json_file != "-":
         screen = Console()
         show(screen, results, frame)
-        for name in report.FILES:
-            screen.print(str(folder / name), style="dim", soft_wrap=True, highlight=False, markup=False)
+        for file in written:
+            screen.print(str(file), style="dim", soft_wrap=True, highlight=False, markup=False)
 
 
 def show(screen: Console, results: Results, frame: pd.DataFrame) -> None:

@@ -21,6 +21,17 @@ class Results:
     faults: Sequence[CellFault]
     measurements: Mapping[str, Measurement]
     rank_isolation: str
+    prompt: str | None = None
+    """What the pruned models were asked to go on from."""
+
+    @property
+    def targets(self) -> list[str]:
+        """The targets of which there are results, in the study's order."""
+        return list(dict.fromkeys(score.target for score in self.scores))
+
+    def dense_perplexity(self, target: str) -> float | None:
+        """Of the unpruned target."""
+        return next((s.dense_perplexity for s in self.scores if s.target == target and s.dense_perplexity), None)
 
     def notices(self) -> list[str]:
         """What a reader must know before the numbers; one line each."""
@@ -59,4 +70,5 @@ def read(store_path: Path, rank_isolation: str | None = None) -> Results:
             store.faults(),
             store.measurements(),
             rank_isolation or plan.rank_isolation,
+            plan.settings.get("text"),
         )

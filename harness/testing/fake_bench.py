@@ -67,6 +67,7 @@ class FakeBench:
             rounds=options.get("rounds") or 1,
             not_pruned="1.0 k of 9.0 k parameters: embedding (1.0 k)",
         )
+        self.dense_text = " a place of dense thought" if options.get("text") else None
         self.dense_losses = tuple(_losses(target, math.log(20.0)))
         self.dense_perplexity = metrics.perplexity(self.dense_losses)
 
@@ -93,6 +94,7 @@ class FakeBench:
             seed=int(self._options.get("seed", 0)),
             idea=pruner.idea,
             model=pruner.model,
+            text=f" a place at {sparsity.label}" if self._options.get("text") and status is Status.OK else None,
         )
 
 

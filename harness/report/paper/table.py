@@ -1,0 +1,165 @@
+"""A table of numbers and words, as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import pandas as pd
+
+from harness.console import plain
+from harness.names import slug
+from harness.report.paper.draft import Value
+from harness.stages.leaderboard import markdown, markdown_table, to_csv
+
+_MISSING = "—"
+_PLAIN_BELOW = 1e7
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    "—": r"\textemdash{}",
+    "…": r"\ldots{}",
+}
+_CHARACTERS_OF_A_LINE = 106
+_WIDE_CHARACTERS = 36
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading, and a sub-heading where several columns stand under it. Texts are set from the left."""
+
+    heading: str
+    sub: str = ""
+    is_text: bool = False
+    wide: bool = False
+    """Whether lines of it may be broken in print."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the draft for one target. `notes` are sentences."""
+
+    number: int
+    caption: str
+    target: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    notes: tuple[str, ...]
+
+
+def as_markdown(table: Table) -> str:
+    """With its caption above and its notes below."""
+    headings = [f"{one.heading} ({one.sub})" if one.sub else one.heading for one in table.columns]
+    body = markdown_table(headings, [[value_text(value) for value in row] for row in table.rows])
+    notes = "".join(f"- {markdown(note)}\n" for note in table.notes)
+    return f"## Table {table.number}: {markdown(table.caption)}, {markdown(table.target)}\n\n{body}\n{notes}"
+
+
+def as_csv(tables: Sequence[Table]) -> str:
+    """The tables of all targets under each other, at full precision; empty where nothing was measured."""
+    frames = []
+    for table in tables:
+        headings = [f"{one.heading} ({one.sub})" if one.sub else one.heading for one in table.columns]
+        cells = [[_cell(value) for value in row] for row in table.rows]
+        frame = pd.DataFrame(cells, columns=headings, dtype="object")
+        frame.insert(0, "Target", plain(table.target, 120))
+        frames.append(frame)
+    return to_csv(pd.concat(frames, ignore_index=True))
+
+
+def as_latex(table: Table) -> str:
+    r"""A `table` float with booktabs' rules; needs `\usepackage{booktabs}` and T1 fonts.
+
+    What is too wide for a page stands in parts under each other, each with the first column.
+    """
+    grids = "\n\n\\medskip\n".join(f"{_grid(table, places)}" for places in _parts(table))
+    notes = " ".join(latex(note) for note in table.notes)
+    caption = f"{latex(table.caption)}, {latex(table.target)}."
+    label = f"tab:{table.number}-{slug(table.target)}"
+    return (
+        f"\\begin{{table}}[tbp]\n\\centering\n\\caption{{{caption}}}\n\\label{{{label}}}\n{{\\small\n{grids}\\par}}\n"
+        f"\\smallskip\n{{\\footnotesize {notes}\\par}}\n\\end{{table}}\n"
+    )
+
+
+def latex(text: str) -> str:
+    """Text of anybody as LaTeX that shows it: no command, no formula, one line."""
+    cleaned = " ".join(plain(text, 400).split())
+    # what T1 fonts lack would stop the typesetting
+    shown = (c if c in _LATEX or c.isascii() or c in "äöüÄÖÜßéèêáàâóòôíúñç" else "?" for c in cleaned)
+    escaped = "".join(_LATEX.get(c, f"\\{c}" if c in "&%$#_" else c) for c in shown)
+    return escaped.replace("--", "-{}-").replace("--", "-{}-")  # hyphens stay hyphens
+
+
+def value_text(value: Value) -> str:
+    """`5.677`, `48414.551` as in the draft, `3.2e+09`; a word as it is; a dash for what was not measured."""
+    if value is None:
+        return _MISSING
+    if isinstance(value, str):
+        return value
+    return f"{value:.3f}" if value < _PLAIN_BELOW else f"{value:.2e}"
+
+
+def _cell(value: Value) -> object:
+    return "" if value is None else repr(value) if isinstance(value, float) else plain(value, 400)
+
+
+def _parts(table: Table) -> list[list[int]]:
+    """The places of the columns of each part; columns of one heading stay together."""
+    columns = table.columns
+    parts, used = [[0]], _width(table, [0])
+    for _, group in groupby(range(1, len(columns)), key=lambda place: columns[place].heading):
+        places = list(group)
+        width = _width(table, places)
+        if len(parts[-1]) > 1 and used + width > _CHARACTERS_OF_A_LINE:
+            parts.append([0])
+            used = _width(table, [0])
+        parts[-1] += places
+        used += width
+    return parts
+
+
+def _width(table: Table, places: Sequence[int]) -> int:
+    """Characters of the columns under one heading, about."""
+    columns = [table.columns[place] for place in places]
+    cells = [
+        _WIDE_CHARACTERS if one.wide else max(len(one.sub), *(len(value_text(row[place])) for row in table.rows)) + 2
+        for one, place in zip(columns, places, strict=True)
+    ]
+    return max(sum(cells), len(columns[0].heading) + 2)
+
+
+def _grid(table: Table, places: Sequence[int]) -> str:
+    columns = [table.columns[place] for place in places]
+    kinds = "".join("p{0.3\\linewidth}" if one.wide else "l" if one.is_text else "r" for one in columns)
+    lines = "".join(_line(value_text(row[place]) for place in places) for row in table.rows)
+    begin = f"\\begin{{tabular}}{{@{{}}{kinds}@{{}}}}\n\\toprule\n{_headings(columns)}\\midrule\n"
+    return f"{begin}{lines}\\bottomrule\n\\end{{tabular}}"
+
+
+def _headings(columns: Sequence[Column]) -> str:
+    """One line of headings, or two where there are sub-headings, with a rule under each heading of several columns."""
+    groups = [(heading, len(list(part))) for heading, part in groupby(columns, key=lambda one: one.heading)]
+    if not any(one.sub for one in columns):
+        return _line(heading for heading, _ in groups)
+    cells, rules, start = [], [], 1
+    for heading, count in groups:
+        cells.append(f"\\multicolumn{{{count}}}{{c}}{{{latex(heading)}}}" if count > 1 else latex(heading))
+        if count > 1:
+            rules.append(f"\\cmidrule(lr){{{start}-{start + count - 1}}}")
+        start += count
+    above = " & ".join(cells) + " \\\\\n"
+    return above + "".join(rules) + ("\n" if rules else "") + _line(one.sub for one in columns)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return " & ".join(latex(cell) for cell in cells) + " \\\\\n"
