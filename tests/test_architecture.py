@@ -16,7 +16,7 @@ OWNERS = {
     "jinja2": ["harness/stages/prompt.py"],
     "markdown_it": ["harness/stages/candidate.py"],
     "pydantic": ["harness/study.py"],
-    "matplotlib": ["harness/drawing.py", "harness/report/paper_figures.py", "harness/stages/figure.py"],
+    "matplotlib": ["harness/drawing.py", "harness/report/paper/figures.py", "harness/stages/figure.py"],
     "sqlite3": ["harness/store.py"],
     "xllamacpp": ["harness/local_server.py"],
     "datasets": ["harness/text.py"],

@@ -323,9 +323,9 @@ def test_a_score_is_filed_under_the_studys_target(store: Store) -> None:
 def test_studies_are_found_by_path_and_by_bundled_name(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(TEXT)
     assert load(str(tmp_path / "mine.toml")).name == "small"
-    for bundled in ("quickstart", "smollm2"):
+    for bundled in ("paper", "paper-smollm2", "quickstart", "smollm2"):
         assert load(bundled).name == bundled
-    with pytest.raises(UsageError, match="bundled study: quickstart, smollm2"):
+    with pytest.raises(UsageError, match="bundled study: paper, paper-smollm2, quickstart, smollm2"):
         load("none")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputFault, match="cannot be read"):
