@@ -178,6 +178,7 @@ class Bench:
                 error=verdict.failure,
                 achieved_sparsity=verdict.achieved_sparsity,
                 weights_changed=verdict.weights_changed,
+                zeros=verdict.zeros,
             )
             if verdict.status is not Status.OK:
                 return checked

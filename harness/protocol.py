@@ -39,6 +39,7 @@ def measurement(
         calibration=calibration.source,
         id=f"ppl{facts['seqlen']}x{facts['windows']}-{digest[:12]}",
         not_pruned=target.not_pruned,
+        layers=tuple(layer.name for layer in target.layers),
         **facts,  # type: ignore[arg-type]
     )
 

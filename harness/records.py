@@ -215,6 +215,20 @@ class Measurement:
     """What computed: `cpu` or `cuda`. Part of `id` where it is not the CPU."""
     dense_text: str | None = None
     """How the dense model goes on from a study's prompt, where it has one. No part of `id`."""
+    layers: tuple[str, ...] = ()
+    """Names of the prunable layers in forward order; empty in results of earlier versions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Zeros:
+    """Where the zeros of a pruned model are; filed beside its score."""
+
+    fractions: tuple[float, ...]
+    """Of each prunable layer, in forward order."""
+    sample: bytes
+    """Of a sample of the weights, which are zero: packed bits, as `harness.overlap` draws and compares them."""
+    sha256: str
+    """Of all zeros: the packed bits of each layer [out, in], in forward order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +267,8 @@ class Score:
     """Mean KL(dense || pruned) over the evaluation's predictions, in nats."""
     text: str | None = None
     """How the pruned model goes on from the prompt."""
+    zeros: Zeros | None = field(default=None, repr=False)
+    """Only as it was measured: a score that was filed has none, see `harness.store.Store.zeros`."""
 
     def to_json(self, extras: Collection[str] = ()) -> dict[str, Any]:
         """The object of `--json`, as docs/records.md describes it; of `EXTRAS`, those named in `extras`."""

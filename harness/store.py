@@ -18,12 +18,17 @@ from types import TracebackType
 from typing import Any
 
 from harness.errors import StorageFault
-from harness.records import Failure, Measurement, Score
+from harness.records import Failure, Measurement, Score, Zeros
 
-_VERSION = 1
+_VERSION = 2
 _APPLICATION_ID = 0x5052_554E  # "PRUN": tells a file of ours from any other program's
 _BUSY_SECONDS = 30.0
 
+_ZEROS = (
+    "CREATE TABLE zeros (target TEXT NOT NULL, sparsity TEXT NOT NULL, pruner TEXT NOT NULL,"
+    " fractions BLOB NOT NULL, sample BLOB NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (target, sparsity, pruner),"
+    " FOREIGN KEY (target, sparsity, pruner) REFERENCES score)"
+)
 _SCHEMA = (
     "CREATE TABLE study (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, text TEXT NOT NULL,"
     " text_sha256 TEXT NOT NULL, settings TEXT NOT NULL, rank_isolation TEXT NOT NULL)",
@@ -37,7 +42,10 @@ _SCHEMA = (
     " PRIMARY KEY (target, sparsity, pruner),"
     " FOREIGN KEY (target, sparsity, pruner) REFERENCES cell ON DELETE CASCADE)",
     "CREATE TABLE measurement (target TEXT PRIMARY KEY, record TEXT NOT NULL, dense_losses BLOB NOT NULL)",
+    _ZEROS,
 )
+_UPGRADES = {1: _ZEROS}
+"""What a file of an earlier version lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +157,7 @@ class Store:
         """The protocol that each target was measured by."""
         with self._reading():
             rows = self._connection.execute("SELECT target, record FROM measurement ORDER BY target")
-            return {target: Measurement(**json.loads(record)) for target, record in rows}
+            return {target: _measurement(record) for target, record in rows}
 
     def dense_losses(self, target: str) -> tuple[float, ...] | None:
         """The dense model's window losses on a target; None when it was never opened."""
@@ -175,6 +183,15 @@ class Store:
             )
             return [_score(record, losses) for record, losses in rows]
 
+    def zeros(self) -> dict[tuple[str, str, str], Zeros]:
+        """Where the zeros of each scored model are, by target, sparsity and pruner; of those that were recorded."""
+        with self._reading():
+            rows = self._connection.execute("SELECT target, sparsity, pruner, fractions, sample, sha256 FROM zeros")
+            return {
+                (target, sparsity, pruner): Zeros(struct.unpack(f"<{len(blob) // 4}f", blob), sample, digest)
+                for target, sparsity, pruner, blob, sample, digest in rows
+            }
+
     def has_score(self, cell: Cell) -> bool:
         """Whether the cell is done."""
         with self._faults():
@@ -186,13 +203,17 @@ class Store:
     def add_score(self, cell: Cell, score: Score) -> None:
         """File the score of a cell, once: an earlier one stays, a fault of this cell goes."""
         record = asdict(score)
-        losses = record.pop("window_losses")
+        losses, _ = record.pop("window_losses"), record.pop("zeros")
         blob = None if losses is None else _pack(losses)
         with self._transaction() as connection:
-            connection.execute(
+            added = connection.execute(
                 "INSERT INTO score VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (*cell.key, score.status, json.dumps(record), blob),
             )
+            if added.rowcount and (zeros := score.zeros) is not None:
+                fractions = struct.pack(f"<{len(zeros.fractions)}f", *zeros.fractions)
+                row = (*cell.key, fractions, zeros.sample, zeros.sha256)
+                connection.execute("INSERT INTO zeros VALUES (?, ?, ?, ?, ?, ?)", row)
             connection.execute("DELETE FROM fault WHERE target = ? AND sparsity = ? AND pruner = ?", cell.key)
 
     def faults(self) -> list[CellFault]:
@@ -230,6 +251,8 @@ class Store:
                         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                         connection.execute(f"PRAGMA user_version = {_VERSION}")
                 application, version = self._stamp()
+            if application == _APPLICATION_ID and version in _UPGRADES:
+                version = self._upgraded(version)
         if application != _APPLICATION_ID:
             raise StorageFault(f"{self.path}: not a results file of this harness; give --results another folder")
         if version != _VERSION:
@@ -237,6 +260,14 @@ class Store:
                 f"{self.path}: a results file of version {version}, this harness reads version {_VERSION};"
                 " give --results another folder, or use the harness that wrote it"
             )
+
+    def _upgraded(self, version: int) -> int:
+        """Bring a file of an earlier version to this one; another process may have been first."""
+        with self._transaction() as connection:
+            while (version := self._stamp()[1]) in _UPGRADES:
+                connection.execute(_UPGRADES[version])
+                connection.execute(f"PRAGMA user_version = {version + 1}")
+        return version
 
     def _stamp(self) -> tuple[int, int]:
         application = self._connection.execute("PRAGMA application_id").fetchone()[0]
@@ -284,6 +315,11 @@ def _advice(error: Exception) -> str:
     if "readonly" in text or "Permission denied" in text:
         return f"cannot be written ({text}); give --results a folder that you may write"
     return f"cannot be used as a results file ({text}); give --results another folder"
+
+
+def _measurement(record: str) -> Measurement:
+    values = json.loads(record)
+    return Measurement(**{**values, "layers": tuple(values.get("layers", ()))})
 
 
 def _score(record: str, losses: bytes | None) -> Score:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.overlap import sample_counts, sample_places
 from harness.records import Sparsity
 from harness.stages.pruned_weights import PrunedWeights, Verdict
 from sandbox.checkpoint import Checkpoint
@@ -60,6 +63,28 @@ def test_exactly_the_budget_is_enough(written: Written) -> None:
     written.write(half)
     verdict = written.check()
     assert (verdict.status, verdict.achieved_sparsity, verdict.weights_changed) == ("OK", 0.5, False)
+
+
+def test_the_zeros_are_filed_by_layer_in_a_sample_and_as_a_digest(written: Written) -> None:
+    def uneven(index: int, weight: torch.Tensor) -> torch.Tensor:
+        weight[:, ::2] = 0
+        weight[:index] = 0
+        return weight
+
+    written.write(uneven)
+    zeros = written.check().zeros
+    assert zeros is not None
+    masks = [uneven(index, written.dense(index).clone()) == 0 for index in range(len(written.layers))]
+    assert zeros.fractions == pytest.approx([float(mask.float().mean()) for mask in masks])
+    bits = [np.packbits(mask.numpy().reshape(-1)).tobytes() for mask in masks]
+    assert zeros.sha256 == hashlib.sha256(b"".join(bits)).hexdigest()
+    counts = sample_counts([layer.size for layer in written.layers])
+    sample = np.unpackbits(np.frombuffer(zeros.sample, dtype=np.uint8))[: sum(counts)]
+    drawn = [
+        mask.numpy().reshape(-1)[sample_places(mask.numel(), count, index)]
+        for index, (mask, count) in enumerate(zip(masks, counts, strict=True))
+    ]
+    assert sample.astype(bool).tolist() == np.concatenate(drawn).tolist()
 
 
 def test_one_weight_too_few_is_missed_and_named(written: Written) -> None:

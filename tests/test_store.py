@@ -7,13 +7,13 @@ import sqlite3
 import subprocess
 import sys
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from harness.errors import StorageFault
-from harness.records import Failure, Score
+from harness.records import Failure, Score, Zeros
 from harness.status import Status
 from harness.store import Cell, Plan, Store
 from harness.testing.fake_bench import FakeLab, fake_score
@@ -76,12 +76,14 @@ def test_every_field_of_a_score_comes_back(path: Path) -> None:
         window_losses=(0.1, 1 / 3, 1e-308, float("inf")),
         kl_divergence=1 / 7,
         text=" a great place\n\u202e",
+        zeros=Zeros((0.5, 0.25), b"\x00\xff", "abc"),
     )
     assert all(getattr(score, one.name) is not None for one in fields(Score)), "a new field: give it a value here"
     with Store(path) as store:
         store.add_score(CELLS[0], score)
     with Store(path) as store:
-        assert store.scores() == [score]
+        assert store.scores() == [replace(score, zeros=None)]
+        assert store.zeros() == {CELLS[0].key: score.zeros}
 
 
 def test_window_losses_are_a_float64_blob(path: Path) -> None:
@@ -233,6 +235,21 @@ def test_an_unusable_file_is_refused_in_one_line_and_left_alone(tmp_path: Path, 
     assert "\n" not in str(caught.value)
     assert str(file) in str(caught.value)
     assert (file.read_bytes() if file.is_file() else b"") == before
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_this_one(path: Path) -> None:
+    with Store(path) as store:
+        store.add_score(CELLS[0], fake_score("wanda"))
+    with sqlite3.connect(path) as own:
+        own.execute("DROP TABLE zeros")
+        own.execute("UPDATE measurement SET record = json_remove(record, '$.layers', '$.dense_text')")
+        own.execute("PRAGMA user_version = 1")
+    own.close()
+    with Store(path) as one, Store(path) as other:
+        assert [score.pruner for score in one.scores()] == ["wanda"]
+        assert (one.zeros(), other.zeros()) == ({}, {})
+        other.add_score(CELLS[1], fake_score("wanda", zeros=Zeros((0.5,), b"\x01", "abc")))
+        assert list(one.zeros()) == [CELLS[1].key]
 
 
 def test_a_missing_file_is_not_made_for_reading(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Mapping
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 
 from harness import console
-from harness.records import Failure, Sparsity
+from harness.overlap import sample_counts, sample_places
+from harness.records import Failure, Sparsity, Zeros
 from harness.status import Status
 from sandbox.checkpoint import Checkpoint
 from sandbox.layout import LayerSpec, Layout, block_parameters, masked
@@ -26,6 +28,8 @@ class Verdict:
     failure: Failure | None = None
     achieved_sparsity: float | None = None
     weights_changed: bool = False
+    zeros: Zeros | None = None
+    """Where they are, of what passed every check."""
 
 
 class PrunedWeights:
@@ -48,18 +52,20 @@ class PrunedWeights:
             return _verdict(Status.BAD_OUTPUT, problem)
         found: list[_Found] = []
         changed = False
+        counted = _Zeros([layer.size for layer in self._layout.layers])
         with console.progress("checking the pruned weights", len(self._layout.layers)) as bar:
             for index, layer in enumerate(self._layout.layers):
                 weight = self.weight(index)
                 if not torch.isfinite(weight).all():
                     return _verdict(Status.NON_FINITE, f"{layer.name} holds values that are not finite")
                 found.append(_found(layer, weight, sparsity))
+                counted.add(weight)
                 changed = changed or self._changed(index)
                 bar.advance()
         achieved = sum(one.zeros for one in found) / sum(one.layer.size for one in found)
         if wrong := _problem(found, sparsity, uniform):
             return _verdict(*wrong, achieved, changed)
-        return Verdict(Status.OK, None, achieved, changed)
+        return Verdict(Status.OK, None, achieved, changed, counted.all())
 
     def weight(self, index: int) -> torch.Tensor:
         """A layer's weights, [out_features, in_features], float32."""
@@ -103,6 +109,29 @@ class PrunedWeights:
             read += piece
             offset += len(piece)
         return bytes(read)
+
+
+class _Zeros:
+    """Gathers where the zeros are, layer by layer."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        self._counts = sample_counts(sizes)
+        self._fractions: list[float] = []
+        self._sampled: list[np.ndarray] = []
+        self._digest = hashlib.sha256()
+
+    def add(self, weight: torch.Tensor) -> None:
+        """The next layer's weights, [out_features, in_features]."""
+        zero = (weight == 0).numpy().reshape(-1)
+        index = len(self._fractions)
+        self._fractions.append(float(np.count_nonzero(zero)) / zero.size)
+        self._sampled.append(zero[sample_places(zero.size, self._counts[index], index)])
+        self._digest.update(np.packbits(zero).tobytes())
+
+    def all(self) -> Zeros:
+        """Of all layers that were added."""
+        sample = np.packbits(np.concatenate(self._sampled)).tobytes()
+        return Zeros(tuple(self._fractions), sample, self._digest.hexdigest())
 
 
 def _verdict(

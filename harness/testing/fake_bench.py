@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+import numpy as np
+
 from harness import metrics
-from harness.records import Failure, Measurement, Pruner, Score, Sparsity
+from harness.records import Failure, Measurement, Pruner, Score, Sparsity, Zeros
 from harness.status import Status
 
 _WINDOWS = 12
+_LAYERS = tuple(f"model.layers.{block}.{kind}" for block in range(3) for kind in ("attn.q", "attn.o", "mlp.up"))
+_SAMPLE = 2048
 
 
 @dataclass
@@ -66,6 +70,7 @@ class FakeBench:
             id=lab.protocol,
             rounds=options.get("rounds") or 1,
             not_pruned="1.0 k of 9.0 k parameters: embedding (1.0 k)",
+            layers=_LAYERS,
         )
         self.dense_text = " a place of dense thought" if options.get("text") else None
         self.dense_losses = tuple(_losses(target, math.log(20.0)))
@@ -95,6 +100,7 @@ class FakeBench:
             idea=pruner.idea,
             model=pruner.model,
             text=f" a place at {sparsity.label}" if self._options.get("text") and status is Status.OK else None,
+            zeros=fake_zeros(pruner.name, sparsity.ratio) if status is Status.OK else None,
         )
 
 
@@ -150,6 +156,14 @@ def fake_pruner(name: str, status: Status = Status.OK) -> Pruner:
         model=name.partition("/")[0] if candidate else None,
         status=status if source is None else None,
     )
+
+
+def fake_zeros(pruner: str, ratio: float) -> Zeros:
+    """A mask that depends on the pruner's name and the ratio alone."""
+    random = np.random.default_rng(int(_digest(pruner)[:8], 16))
+    zero = random.random(_SAMPLE) < ratio
+    fractions = ratio * (1 + 0.1 * random.standard_normal(len(_LAYERS)))
+    return Zeros(tuple(fractions.clip(0, 1).tolist()), np.packbits(zero).tobytes(), _digest(f"{pruner} {ratio}"))
 
 
 def _status(pruner: Pruner) -> Status:
