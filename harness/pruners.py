@@ -50,6 +50,16 @@ def candidates(roots: Sequence[Path] | None = None) -> list[str]:
     return list(archive.candidates(_roots(roots)))
 
 
+def candidate_folders(roots: Sequence[Path] | None = None) -> dict[str, Path]:
+    """The folder of each archived candidate by its id, as `candidates` lists them."""
+    return archive.candidates(_roots(roots))
+
+
+def reference_files() -> dict[str, Path]:
+    """The file of each reference pruner by its name."""
+    return _reference_files()
+
+
 def _reference_files() -> dict[str, Path]:
     files = resource("reference_pruners").glob("[a-z]*.py")
     return {file.stem: file for file in sorted(files)}

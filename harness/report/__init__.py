@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.drawing import to_png
+from harness.overlap import nearest_references
 from harness.report.document import document
 from harness.report.files import write_file
 from harness.report.results import Results, read
@@ -27,7 +28,8 @@ def write(store_path: Path, folder: Path | None = None, *, rank_isolation: str |
     """
     results = read(store_path, rank_isolation)
     folder = store_path.parent / "report" if folder is None else folder
-    frame = leaderboard(results.scores, rank_isolation=results.rank_isolation)
+    nearest = nearest_references(results.scores, results.zeros)
+    frame = leaderboard(results.scores, rank_isolation=results.rank_isolation, nearest=nearest)
     pairs = comparisons(results.scores, rank_isolation=results.rank_isolation)
     picture = to_png(figure.draw(results.scores, results.name))
     contents = (document(results, frame, pairs).encode(), to_csv(frame).encode(), to_csv(pairs).encode(), picture)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from harness.curves import CLIFF, over_sparsities
 from harness.records import Measurement
+from harness.report.models import HEADINGS, by_model, texts
 from harness.report.results import Results
 from harness.stages.leaderboard import (
     SUMMARY_HEADINGS,
@@ -24,6 +25,10 @@ _WINS = (
     "Won / tied / lost by the human pruner, over the rankings in which both stand; each pair is compared over the same"
     " windows and corrected for all pairs of its ranking (comparisons.csv has them all)."
 )
+_MODELS = (
+    "Passed: a perplexity at every sparsity that the study asks for. Ideas count alike in pass@1 and pass@k, which are"
+    " unbiased; tokens and dollars are the endpoint's own count."
+)
 _CURVES = (
     "Area: the mean of log(perplexity / dense) from no pruning to the last level; empty where a level is missing."
     f" Cliff: the sparsity at which perplexity reaches {CLIFF:g} times the dense one; empty where it does not."
@@ -34,7 +39,7 @@ def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame) -> str:
     """The leaderboard as a Markdown document."""
     notices = "".join(f"- {line}\n" for line in results.notices())
     protocols = "".join(f"- {_protocol(measurement)}\n" for measurement in results.measurements.values())
-    sparsities, against = by_sparsity(frame), wins(pairs)
+    sparsities, against, models = by_sparsity(frame), wins(pairs), by_model(results)
     curves = over_sparsities(results.scores, results.rank_isolation)
     parts = [
         f"# {markdown(results.name)}: leaderboard\n",
@@ -42,6 +47,8 @@ def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame) -> str:
         "![Perplexity against sparsity](perplexity.png)\n",
         "## By author\n",
         markdown_table(SUMMARY_HEADINGS, summary_texts(summary(frame))),
+        f"## By model\n\n{_MODELS}\n" if len(models) else "",
+        markdown_table(HEADINGS, texts(models)) if len(models) else "",
         to_markdown(frame),
         f"## Over sparsities\n\n{_CURVES}\n" if len(curves) else "",
         markdown_table(list(curves.columns), _curve_texts(curves)) if len(curves) else "",

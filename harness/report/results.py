@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import StorageFault
-from harness.records import Measurement, Score
+from harness.overlap import Cell
+from harness.records import Measurement, Score, Zeros
+from harness.report.attempts import Attempt, attempts
 from harness.store import CellFault, Store
 
 
@@ -23,6 +25,10 @@ class Results:
     rank_isolation: str
     prompt: str | None = None
     """What the pruned models were asked to go on from."""
+    zeros: Mapping[Cell, Zeros] = field(default_factory=dict)
+    """Where the zeros of each scored model are, where that was recorded."""
+    attempts: Mapping[str, Attempt] = field(default_factory=dict)
+    """What is known of each pruner's code, by its name."""
 
     @property
     def targets(self) -> list[str]:
@@ -71,4 +77,6 @@ def read(store_path: Path, rank_isolation: str | None = None) -> Results:
             store.measurements(),
             rank_isolation or plan.rank_isolation,
             plan.settings.get("text"),
+            store.zeros(),
+            attempts({cell.pruner: cell.source_sha256 for cell in plan.cells}),
         )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from harness.console import plain
 from harness.metrics import wilson
+from harness.overlap import Cell, Nearest
 from harness.records import Failure, Score
 from harness.standings import GROUP, NAME_CHARACTERS, has_number, is_allowed, standings
 from harness.status import Outcome, Status
@@ -36,23 +37,36 @@ _TYPES = {
     "sandbox_seconds": "float64",
     "peak_memory_bytes": "Int64",
     "isolation": "object",
+    "uniform": "boolean",
+    "weights_changed": "boolean",
+    "nearest_reference": "object",
+    "mask_overlap": "float64",
+    "mask_agreement": "float64",
     "notes": "object",
     "error": "object",
 }
 _SUMMARY = ["author", "pruners", "pruners_ok", "cells", "ok", "error", "na", "ok_rate", "ok_rate_low", "ok_rate_high"]
 SUMMARY_HEADINGS = ["author", "pruners", "OK in a cell", "cells", "OK", "Error", "NA", "OK rate (95% interval)"]
+SAME_MASK = 0.99
+"""The agreement from which a candidate's mask is called that of a reference."""
 _ERROR_CHARACTERS = 200
 _ORDER = {Outcome.OK.value: 0, Outcome.NA.value: 2}
 
 
-def leaderboard(scores: Sequence[Score], *, rank_isolation: str = "docker") -> pd.DataFrame:
+def leaderboard(
+    scores: Sequence[Score], *, rank_isolation: str = "docker", nearest: Mapping[Cell, Nearest] | None = None
+) -> pd.DataFrame:
     """All scores as rows, the groups in the order in which they come, each from its best pruner to its errors.
 
     A rank is one more than the number of pruners of the group that are significantly better (`harness.comparison`);
     those who share one are marked as a tie. Without a rank: what has no perplexity, what is quarantined, and, unless
-    `rank_isolation` is `any`, what ran outside a container. Text is cleaned and bounded, but not yet escaped.
+    `rank_isolation` is `any`, what ran outside a container. `nearest` is what `harness.overlap` found of the masks:
+    `mask_overlap` is the fraction of shared zeros among those of either, `mask_agreement` is 1 for the same mask and 0
+    for chance. Text is cleaned and bounded, but not yet escaped.
     """
-    frame = pd.DataFrame([_row(score, rank_isolation) for score in scores], columns=list(_TYPES))
+    alike = nearest or {}
+    rows = [_row(score, rank_isolation, alike.get((score.target, score.sparsity, score.pruner))) for score in scores]
+    frame = pd.DataFrame(rows, columns=list(_TYPES))
     frame = frame.astype({name: kind for name, kind in _TYPES.items() if name != "rank"})
     frame["rank"] = pd.Series(standings(scores, rank_isolation), dtype="Int64").reindex(frame.index)
     frame["_group"] = frame.groupby(GROUP, sort=False, dropna=False).ngroup()
@@ -177,7 +191,7 @@ _HEADINGS = [
 ]
 
 
-def _row(score: Score, rank_isolation: str) -> dict[str, Any]:
+def _row(score: Score, rank_isolation: str, nearest: Nearest | None) -> dict[str, Any]:
     notes = []
     if not score.uniform and score.status == Status.OK:
         notes.append("uneven budget")
@@ -185,6 +199,9 @@ def _row(score: Score, rank_isolation: str) -> dict[str, Any]:
         notes.append("weights changed")
     if score.kl_divergence is not None:
         notes.append(f"KL from dense {score.kl_divergence:.4f}")
+    if nearest is not None:
+        same = "the mask of" if nearest.likeness.agreement >= SAME_MASK else "mask nearest to"
+        notes.append(f"{same} {_clean(nearest.reference, 40)} (agreement {nearest.likeness.agreement:.3f})")
     if score.quarantined:
         notes.append("quarantined: implausibly better than dense")
     if has_number(score) and not is_allowed(score, rank_isolation):
@@ -198,6 +215,11 @@ def _row(score: Score, rank_isolation: str) -> dict[str, Any]:
         "idea": _clean(score.idea or "", NAME_CHARACTERS),
         "outcome": score.outcome or "",
         "ratio_to_dense": ratio,
+        "uniform": score.uniform if score.status == Status.OK else None,
+        "weights_changed": score.weights_changed if score.status == Status.OK else None,
+        "nearest_reference": "" if nearest is None else _clean(nearest.reference, NAME_CHARACTERS),
+        "mask_overlap": None if nearest is None else nearest.likeness.overlap,
+        "mask_agreement": None if nearest is None else nearest.likeness.agreement,
         "sandbox_seconds": score.sandbox_seconds,
         "kl_divergence": score.kl_divergence,
         "notes": "; ".join(notes),
