@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 OWNERS = {
     "openai": ["harness/stages/completion.py"],
-    "jinja2": ["harness/stages/prompt.py"],
+    "jinja2": ["harness/templates.py"],
     "markdown_it": ["harness/stages/candidate.py"],
     "pydantic": ["harness/study.py"],
     "matplotlib": ["harness/drawing.py", "harness/report/paper/figures.py", "harness/stages/figure.py"],

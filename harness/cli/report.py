@@ -52,7 +52,7 @@ def command(study: str, out: Path | None, json_file: str | None, paper: bool, ra
     results = report.read(path, rank_isolation)
     folder = out or path.parent / "report"
     frame = report.write(path, folder, rank_isolation=rank_isolation)
-    written = [folder / name for name in report.FILES]
+    written = [folder / name for name in (*report.FILES, report.PAGE)]
     if paper:
         from harness.report.paper import write as write_paper
 

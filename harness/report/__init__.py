@@ -8,6 +8,7 @@ import pandas as pd
 
 from harness.drawing import to_png
 from harness.overlap import nearest_references
+from harness.report import page
 from harness.report.document import document
 from harness.report.files import write_file
 from harness.report.results import Results, read
@@ -15,13 +16,15 @@ from harness.stages import figure
 from harness.stages.leaderboard import leaderboard, to_csv
 from harness.standings import comparisons
 
-__all__ = ["FILES", "Results", "read", "write"]
+__all__ = ["FILES", "PAGE", "Results", "read", "write"]
 
 FILES = ("leaderboard.md", "leaderboard.csv", "comparisons.csv", "perplexity.png")
+PAGE = "html/index.html"
+"""What a browser opens; everything that it needs is beside it."""
 
 
 def write(store_path: Path, folder: Path | None = None, *, rank_isolation: str | None = None) -> pd.DataFrame:
-    """Write `FILES` into `folder`, by default `report` beside the results, and return the leaderboard.
+    """Write `FILES` and `PAGE` into `folder`, by default `report` beside the results, and return the leaderboard.
 
     Raises:
         StorageFault: the results cannot be read, or the folder cannot be written.
@@ -35,4 +38,5 @@ def write(store_path: Path, folder: Path | None = None, *, rank_isolation: str |
     contents = (document(results, frame, pairs).encode(), to_csv(frame).encode(), to_csv(pairs).encode(), picture)
     for name, content in zip(FILES, contents, strict=True):
         write_file(folder / name, content)
+    page.write(results, frame, pairs, (folder / PAGE).parent)
     return frame

@@ -21,15 +21,15 @@ from harness.stages.leaderboard import (
 )
 from harness.standings import wins
 
-_WINS = (
+WINS = (
     "Won / tied / lost by the human pruner, over the rankings in which both stand; each pair is compared over the same"
     " windows and corrected for all pairs of its ranking (comparisons.csv has them all)."
 )
-_MODELS = (
+MODELS = (
     "Passed: a perplexity at every sparsity that the study asks for. Ideas count alike in pass@1 and pass@k, which are"
     " unbiased; tokens and dollars are the endpoint's own count."
 )
-_CURVES = (
+CURVES = (
     "Area: the mean of log(perplexity / dense) from no pruning to the last level; empty where a level is missing."
     f" Cliff: the sparsity at which perplexity reaches {CLIFF:g} times the dense one; empty where it does not."
 )
@@ -38,7 +38,7 @@ _CURVES = (
 def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame) -> str:
     """The leaderboard as a Markdown document."""
     notices = "".join(f"- {line}\n" for line in results.notices())
-    protocols = "".join(f"- {_protocol(measurement)}\n" for measurement in results.measurements.values())
+    protocols = "".join(f"- {markdown(protocol_text(measurement))}\n" for measurement in results.measurements.values())
     sparsities, against, models = by_sparsity(frame), wins(pairs), by_model(results)
     curves = over_sparsities(results.scores, results.rank_isolation)
     parts = [
@@ -47,12 +47,12 @@ def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame) -> str:
         "![Perplexity against sparsity](perplexity.png)\n",
         "## By author\n",
         markdown_table(SUMMARY_HEADINGS, summary_texts(summary(frame))),
-        f"## By model\n\n{_MODELS}\n" if len(models) else "",
+        f"## By model\n\n{MODELS}\n" if len(models) else "",
         markdown_table(HEADINGS, texts(models)) if len(models) else "",
         to_markdown(frame),
-        f"## Over sparsities\n\n{_CURVES}\n" if len(curves) else "",
-        markdown_table(list(curves.columns), _curve_texts(curves)) if len(curves) else "",
-        f"## Human against model\n\n{_WINS}\n" if len(against) else "",
+        f"## Over sparsities\n\n{CURVES}\n" if len(curves) else "",
+        markdown_table(list(curves.columns), curve_texts(curves)) if len(curves) else "",
+        f"## Human against model\n\n{WINS}\n" if len(against) else "",
         markdown_table(list(against.columns), against.itertuples(index=False, name=None)) if len(against) else "",
         "## All sparsities\n\nThe perplexity, or the status that stands for it.\n",
         markdown_table(list(sparsities.columns), sparsities.itertuples(index=False, name=None)),
@@ -65,18 +65,19 @@ def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _curve_texts(curves: pd.DataFrame) -> Iterator[list[str]]:
+def curve_texts(curves: pd.DataFrame) -> Iterator[list[str]]:
+    """The rows of `over_sparsities` as they read."""
     for *names, levels, area, cliff in curves.itertuples(index=False, name=None):
         numbers = ["" if pd.isna(value) else f"{value:.3f}" for value in (area, cliff)]
         yield [*(str(name) for name in names), str(levels), *numbers]
 
 
-def _protocol(measurement: Measurement) -> str:
-    dense = f"; not pruned: {markdown(measurement.not_pruned)}" if measurement.not_pruned else ""
+def protocol_text(measurement: Measurement) -> str:
+    """What a protocol's id stands for; not yet escaped."""
+    dense = f"; not pruned: {measurement.not_pruned}" if measurement.not_pruned else ""
     rounds = f", pruned in {measurement.rounds} rounds" if measurement.rounds != 1 else ""
     return (
-        f"{markdown(measurement.id)} on {markdown(measurement.target)}: {measurement.windows} windows of"
-        f" {measurement.seqlen} tokens of {markdown(measurement.evaluation)}, {measurement.dtype} weights,"
-        f" {measurement.calibration_samples} calibration sequences of {markdown(measurement.calibration)},"
-        f" {markdown(measurement.statistics)} statistics{rounds}{dense}"
+        f"{measurement.id} on {measurement.target}: {measurement.windows} windows of {measurement.seqlen} tokens of"
+        f" {measurement.evaluation}, {measurement.dtype} weights, {measurement.calibration_samples} calibration"
+        f" sequences of {measurement.calibration}, {measurement.statistics} statistics{rounds}{dense}"
     )

@@ -47,6 +47,8 @@ _TYPES = {
 }
 _SUMMARY = ["author", "pruners", "pruners_ok", "cells", "ok", "error", "na", "ok_rate", "ok_rate_low", "ok_rate_high"]
 SUMMARY_HEADINGS = ["author", "pruners", "OK in a cell", "cells", "OK", "Error", "NA", "OK rate (95% interval)"]
+ALIKE = 0.5
+"""The agreement from which a candidate's nearest reference is worth a note."""
 SAME_MASK = 0.99
 """The agreement from which a candidate's mask is called that of a reference."""
 _ERROR_CHARACTERS = 200
@@ -199,7 +201,7 @@ def _row(score: Score, rank_isolation: str, nearest: Nearest | None) -> dict[str
         notes.append("weights changed")
     if score.kl_divergence is not None:
         notes.append(f"KL from dense {score.kl_divergence:.4f}")
-    if nearest is not None:
+    if nearest is not None and nearest.likeness.agreement >= ALIKE:
         same = "the mask of" if nearest.likeness.agreement >= SAME_MASK else "mask nearest to"
         notes.append(f"{same} {_clean(nearest.reference, 40)} (agreement {nearest.likeness.agreement:.3f})")
     if score.quarantined:

@@ -6,6 +6,7 @@ from harness.errors import UsageError
 from harness.names import suggestion
 from harness.records import Idea, Prompt
 from harness.resources import resource, sandbox_package
+from harness.templates import rendered
 
 _SUFFIX = ".md.j2"
 
@@ -16,23 +17,13 @@ def render(idea: Idea, template: str = "one-pass") -> Prompt:
     Raises:
         UsageError: there is no such template, or it is broken.
     """
-    import jinja2  # noqa: PLC0415 - not needed to list ideas
-
     folder = resource("prompts")
     known = templates()
     if template not in known:
         raise UsageError(f"no template {template[:80]!r}.{suggestion(template, known)} Known: {', '.join(known)}")
     file = folder / f"{template}{_SUFFIX}"
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 - the output is Markdown, read by a model and never by a browser
-        keep_trailing_newline=True,
-    )
-    try:
-        text = environment.get_template(file.name).render(idea=idea, interface=interface())
-    except jinja2.TemplateError as error:
-        raise UsageError(f"template {template!r} is broken: {error}") from None
+    # what comes out is Markdown, read by a model and never by a browser
+    text = rendered(folder, file.name, autoescape=False, idea=idea, interface=interface())
     return Prompt(idea, text, template, hashlib.sha256(file.read_bytes()).hexdigest())
 
 

@@ -1,0 +1,131 @@
+"""Results -> a folder of pages for a browser: no server, no network, nothing outside of it.
+
+Whatever a candidate can influence reaches a page through autoescape, through JSON without `<`, or as text that a script
+sets; a content security policy lets no inline script run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness import __version__
+from harness.console import plain
+from harness.curves import over_sparsities
+from harness.report.document import CURVES, MODELS, WINS, curve_texts, protocol_text
+from harness.report.files import write_file
+from harness.report.models import HEADINGS, by_model, texts
+from harness.report.page import candidate, charts, data
+from harness.report.results import Results
+from harness.stages.leaderboard import SUMMARY_HEADINGS, by_sparsity, summary, summary_texts
+from harness.standings import NAME_CHARACTERS, wins
+from harness.status import Outcome, Status
+from harness.templates import rendered
+
+__all__ = ["write"]
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_RANKS = "one more than the number of pruners that are significantly better on the same windows."
+_PROMPT_CHARACTERS = 60_000
+
+
+def write(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, folder: Path) -> Path:
+    """Write the pages, and return the one to open; the same bytes for the same results.
+
+    Args:
+        results: of a study.
+        frame: its `leaderboard`.
+        pairs: its `comparisons`.
+        folder: made when missing; pages of an earlier report that are not written again go.
+
+    Raises:
+        StorageFault: the folder cannot be written.
+    """
+    pages = candidate.pages(results.scores)
+    prompts = _prompt_pages(results)
+    files: dict[str, str] = {
+        "index.html": _page("index", "", results, **_index(results, frame, pairs, pages)),
+        "compare.html": _page("compare", "", results),
+        "data.js": data.script("STUDY", data.study(results, frame, pairs, pages)),
+        "assets/vega.js": charts.bundle(),
+    }
+    files |= {f"assets/{path.name}": path.read_text(encoding="utf-8") for path in sorted(charts.assets().iterdir())}
+    for prompt, page in prompts.items():
+        asked = [(plain(name, NAME_CHARACTERS), pages[name]) for name in pages if _prompt(results, name) == prompt]
+        files[page] = _page("prompt", "../", results, prompt=plain(prompt, _PROMPT_CHARACTERS), pruners=asked)
+    for name, page in pages.items():
+        context = candidate.context(name, results, prompts)
+        references = list(dict.fromkeys(key for row in context["masks"] for key in row["alike"]))
+        heats = data.as_json(context["heats"])
+        files[page] = _page("pruner", "../", results, **context, references=references, heat_data=heats)
+    for name, text in files.items():
+        write_file(folder / name, text.encode())
+    _remove_others(folder, files)
+    return folder / "index.html"
+
+
+def _page(template: str, root: str, results: Results, **values: Any) -> str:
+    common = {"study": results.name, "root": root, "version": __version__, "rank_note": _RANKS}
+    return rendered(_TEMPLATES, f"{template}.html.j2", autoescape=True, **common, **values)
+
+
+def _index(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, pages: Mapping[str, str]) -> dict[str, Any]:
+    by_level, against = by_sparsity(frame), wins(pairs)
+    curves, models = over_sparsities(results.scores, results.rank_isolation), by_model(results)
+    tables = [
+        _table("authors", "By author", SUMMARY_HEADINGS, summary_texts(summary(frame))),
+        _table("models", "By model", HEADINGS, texts(models), MODELS),
+        _table("over", "Over sparsities", curves.columns, curve_texts(curves), CURVES),
+        _table("wins", "Human against model", against.columns, against.itertuples(index=False, name=None), WINS),
+        _table("failures", "Failures by cause", *_failures(results)),
+        _table("all", "All sparsities", by_level.columns, by_level.itertuples(index=False, name=None)),
+    ]
+    return {
+        "notices": results.notices(),
+        "tables": [table for table in tables if table["rows"] or table["id"] == "failures"],
+        "protocols": [protocol_text(measurement) for measurement in results.measurements.values()],
+        "pages": {plain(name, NAME_CHARACTERS): page for name, page in pages.items()},
+    }
+
+
+def _table(
+    name: str, heading: str, headings: Iterable[object], rows: Iterable[Sequence[object]], note: str = ""
+) -> Any:
+    cells = [[str(cell) for cell in row] for row in rows]
+    return {"id": name, "heading": heading, "headings": [str(one) for one in headings], "rows": cells, "note": note}
+
+
+def _failures(results: Results) -> tuple[list[str], list[list[str]], str]:
+    """How many cells of each author, or model, ended so; the commonest cause first."""
+    counts: dict[str, dict[str, int]] = {}
+    for score in results.scores:
+        if score.outcome == Outcome.ERROR:
+            who = plain(score.model or score.author, NAME_CHARACTERS)
+            counts.setdefault(score.status, {}).setdefault(who, 0)
+            counts[score.status][who] += 1
+    authors = sorted({who for row in counts.values() for who in row})
+    order = sorted(counts, key=lambda status: (-sum(counts[status].values()), status))
+    rows = [[status, Status(status).meaning, *(str(counts[status].get(who, 0)) for who in authors)] for status in order]
+    return ["cause", "meaning", *authors], rows, "Cells by cause; what one pruner does at one sparsity is a cell."
+
+
+def _prompt_pages(results: Results) -> dict[str, str]:
+    prompts = dict.fromkeys(a.prompt for a in results.attempts.values() if a.prompt)
+    return {text: f"prompts/{hashlib.sha256(text.encode()).hexdigest()[:12]}.html" for text in prompts}
+
+
+def _prompt(results: Results, pruner: str) -> str | None:
+    attempt = results.attempts.get(pruner)
+    return attempt.prompt if attempt else None
+
+
+def _remove_others(folder: Path, files: Mapping[str, str]) -> None:
+    """Pages of pruners that the study no longer has."""
+    for part in ("pruners", "prompts"):
+        for path in (folder / part).glob("*.html"):
+            if f"{part}/{path.name}" not in files:
+                path.unlink(missing_ok=True)

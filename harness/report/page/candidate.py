@@ -1,0 +1,160 @@
+"""Results -> what the page of one pruner shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.console import plain
+from harness.names import slug
+from harness.overlap import likeness
+from harness.records import Score
+from harness.report.page.code import highlighted
+from harness.report.page.data import heat
+from harness.report.results import Results
+from harness.stages.idea import ideas
+from harness.standings import NAME_CHARACTERS
+from harness.status import Status
+
+_MESSAGE_CHARACTERS = 2000
+_TRACEBACK_CHARACTERS = 8000
+_ANSWER_CHARACTERS = 60_000
+_TEXT_CHARACTERS = 600
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a pruner has no perplexity, and at which cells: its autopsy."""
+
+    status: str
+    stage: str
+    meaning: str
+    type: str
+    message: str
+    line: int | None
+    source: str | None
+    """The line of its code at which it went wrong."""
+    traceback: str | None
+    cells: str
+
+
+def pages(scores: Iterable[Score]) -> dict[str, str]:
+    """The file of each pruner's page, by its name; no two are the same."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for score in scores:
+        if score.pruner not in found:
+            base = name = slug(score.pruner)
+            number = 1
+            while name in taken:
+                number += 1
+                name = f"{base}-{number}"
+            taken.add(name)
+            found[score.pruner] = f"pruners/{name}.html"
+    return found
+
+
+def context(pruner: str, results: Results, prompts: Mapping[str, str]) -> dict[str, Any]:
+    """The values of the template `pruner.html.j2`; `prompts` are the pages of prompts, by their text."""
+    scores = [score for score in results.scores if score.pruner == pruner]
+    attempt, first = results.attempts.get(pruner), scores[0]
+    code = attempt.code if attempt else None
+    found = _faults(scores, code)
+    idea = next((one for one in ideas() if one.slug == first.idea), None)
+    return {
+        "name": plain(pruner, NAME_CHARACTERS),
+        "author": first.author,
+        "model": None if first.model is None else plain(first.model, NAME_CHARACTERS),
+        "idea": None if first.idea is None else idea.title if idea else plain(first.idea, NAME_CHARACTERS),
+        "description": idea.description if idea else None,
+        "faults": found,
+        "code": None if code is None else highlighted(code, next((one.line for one in found if one.line), None)),
+        "prompt_page": prompts.get(attempt.prompt or "") if attempt else None,
+        "answer": plain(attempt.answer, _ANSWER_CHARACTERS) if attempt and attempt.answer is not None else None,
+        "texts": [
+            (score.target, score.sparsity, plain(f"{results.prompt or ''}{score.text}", _TEXT_CHARACTERS))
+            for score in scores
+            if score.text is not None
+        ],
+        "masks": _masks(scores, results),
+        "facts": _facts(scores, results),
+        "heats": _heats(scores, results),
+        "remarks": sorted({plain(note, 300) for score in scores for note in score.notes}),
+    }
+
+
+def _faults(scores: Sequence[Score], code: str | None) -> list[Fault]:
+    """One for each different failure."""
+    cells: dict[tuple[Any, ...], list[str]] = {}
+    for score in scores:
+        if score.status != Status.OK:
+            error = score.error
+            key = (score.status, *(() if error is None else (error.stage, error.type, error.message, error.line)))
+            cells.setdefault(key, []).append(f"{score.target} at {score.sparsity}")
+    lines = (code or "").splitlines()
+    faults = []
+    for (status, *rest), where in cells.items():
+        stage, kind, message, line = rest or ("", "", "", None)
+        error = next(s.error for s in scores if s.status == status and (s.error is None or s.error.message == message))
+        traceback = error.traceback if error else None
+        faults.append(
+            Fault(
+                status,
+                stage,
+                Status(status).meaning,
+                plain(str(kind), 100),
+                plain(str(message), _MESSAGE_CHARACTERS),
+                line,
+                plain(lines[line - 1].strip(), 300) if line and 0 < line <= len(lines) else None,
+                None if traceback is None else plain(traceback, _TRACEBACK_CHARACTERS),
+                ", ".join(where[:6]) + (f" and {len(where) - 6} more" if len(where) > 6 else ""),
+            )
+        )
+    return faults
+
+
+def _masks(scores: Sequence[Score], results: Results) -> list[dict[str, Any]]:
+    """How alike its masks are to those of the reference pruners: agreement by reference, for each cell."""
+    references = list(dict.fromkeys(s.pruner for s in results.scores if s.author == "human"))
+    rows = []
+    for score in scores:
+        own = results.zeros.get((score.target, score.sparsity, score.pruner))
+        if own is None:
+            continue
+        alike = {}
+        for name in references:
+            theirs = results.zeros.get((score.target, score.sparsity, name))
+            found = likeness(own.sample, theirs.sample) if theirs and name != score.pruner else None
+            if found is not None:
+                alike[plain(name, NAME_CHARACTERS)] = f"{found.agreement:.3f}"
+        if alike:
+            rows.append({"target": score.target, "sparsity": score.sparsity, "alike": alike})
+    return rows
+
+
+def _facts(scores: Sequence[Score], results: Results) -> list[tuple[str, str]]:
+    """Where it comes from and how it was run."""
+    attempt = results.attempts.get(scores[0].pruner)
+    facts = [
+        (key.replace("_", " "), plain(value, 400))
+        for key, value in ((attempt.facts if attempt else None) or {}).items()
+    ]
+    if attempt and attempt.completion_tokens is not None:
+        facts.append(("completion tokens", f"{attempt.completion_tokens:,}"))
+    if attempt and attempt.cost is not None:
+        facts.append(("cost in US dollars", f"{attempt.cost:.4f}"))
+    facts.append(("isolation", ", ".join(sorted({score.isolation for score in scores}))))
+    facts.append(("seed", ", ".join(sorted({str(score.seed) for score in scores}))))
+    facts += [("protocol", f"{m.id} on {m.target}") for m in results.measurements.values()]
+    return facts
+
+
+def _heats(scores: Sequence[Score], results: Results) -> list[dict[str, Any]]:
+    heats = []
+    for score in scores:
+        zeros = results.zeros.get((score.target, score.sparsity, score.pruner))
+        found = heat(results.measurements.get(score.target), zeros)
+        if found is not None:
+            heats.append({"title": f"{score.target} at {score.sparsity}", **found})
+    return heats

@@ -1,0 +1,30 @@
+"""Jinja2: templates that refuse names they were not given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+
+
+def rendered(folder: Path, name: str, /, *, autoescape: bool, **values: Any) -> str:
+    """The template `name` of a folder with `values`; for a browser, `autoescape` makes every value text.
+
+    Raises:
+        UsageError: the template is broken.
+    """
+    import jinja2  # noqa: PLC0415 - not needed to list ideas
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        autoescape=autoescape,  # noqa: S701 - off for prompts alone, which no browser reads
+        keep_trailing_newline=True,
+        trim_blocks=autoescape,
+        lstrip_blocks=autoescape,
+    )
+    try:
+        return environment.get_template(name).render(**values)
+    except jinja2.TemplateError as error:
+        raise UsageError(f"template {name.partition('.')[0]!r} is broken: {error}") from None
