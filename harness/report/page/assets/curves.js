@@ -39,7 +39,7 @@ Harness.draw = async (place, spec) => {
     font: "system-ui, sans-serif",
     view: { stroke: null },
     axis: { labelColor: ink, titleColor: ink, gridColor: line, domainColor: line, tickColor: line, titleFontWeight: 500 },
-    legend: { labelColor: ink, titleColor: ink, symbolOpacity: 1 },
+    legend: { labelColor: ink, titleColor: ink, symbolOpacity: 1, symbolBaseFillColor: ink, symbolBaseStrokeColor: ink },
     title: { color: ink },
   };
   await vegaEmbed(place, spec, { actions: false, renderer: "svg", ast: true });
