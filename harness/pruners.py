@@ -50,6 +50,18 @@ def candidates(roots: Sequence[Path] | None = None) -> list[str]:
     return list(archive.candidates(_roots(roots)))
 
 
+def archived(name: str, roots: Sequence[Path] | None = None) -> Path:
+    """The folder of the archived candidate with this id, in `roots` or where `find` looks.
+
+    Raises:
+        UsageError: there is none.
+    """
+    folder = archive.candidates(_roots(roots)).get(name)
+    if folder is None:
+        raise UsageError(f"no archived candidate {name[:120]!r}: `harness pruners` lists them")
+    return folder
+
+
 def _reference_files() -> dict[str, Path]:
     files = resource("reference_pruners").glob("[a-z]*.py")
     return {file.stem: file for file in sorted(files)}
