@@ -37,9 +37,7 @@ COLUMNS: Mapping[str, Mapping[str, Column]] = {
         "perplexity_high": Column("float64", "upper end"),
         "dense_perplexity": Column("float64", "of the unpruned model, under the same protocol"),
         "achieved_sparsity": Column("float64", "exact zeros over all prunable weights"),
-        "kl_divergence": Column(
-            "float64", "KL(dense, pruned), mean over the predictions, in nats"
-        ),
+        "kl_divergence": Column("float64", "KL(dense, pruned), mean over the predictions, in nats"),
         "quarantined": Column("bool", "implausibly better than dense: not to be believed, never ranked"),
         "uniform": Column("bool", "whether every layer has the same budget"),
         "weights_changed": Column("bool", "whether weights that were kept have other values"),

@@ -11,6 +11,7 @@ from harness.model_card import markdown_text, yaml_text
 
 _CONFIG = """\
 - config_name: {name}
+  default: {default}
   data_files: data/{name}.csv
   keep_default_na: false
   na_values:
@@ -51,7 +52,7 @@ def dataset_card(frames: Frames, counts: Mapping[str, int], licence: str | None)
         licence: an identifier, as in `cc-by-4.0`; None where none was chosen.
     """
     filled = [name for name, frame in frames.items() if len(frame)]  # an empty one has no types to infer
-    configs = "".join(_CONFIG.format(name=name) for name in filled)
+    configs = "".join(_CONFIG.format(name=name, default=str(name == "scores").lower()) for name in filled)
     chosen = f"The licence that was chosen is {markdown_text(licence)}." if licence else "No licence was chosen."
     return (
         f"---\npretty_name: {yaml_text(frames.name)}\nlicense: {yaml_text(licence or 'other')}\n"

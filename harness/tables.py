@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, get_args
 
 import pandas as pd
 
@@ -13,9 +12,6 @@ from harness import atomic
 from harness.errors import UsageError
 from harness.frames import Frames
 from harness.stages.leaderboard import to_csv
-
-Format = Literal["csv", "parquet"]
-FORMATS: tuple[str, ...] = get_args(Format)
 
 
 def check_installed(form: str) -> None:
@@ -28,8 +24,8 @@ def check_installed(form: str) -> None:
         raise UsageError("Parquet needs the package pyarrow: pip install 'harness[parquet]', or --format csv")
 
 
-def write(frames: Frames, folder: Path, form: Format) -> list[Path]:
-    """Write each frame as `folder/<frame>.<form>`, each whole or not at all, and return the paths.
+def write(frames: Frames, folder: Path, form: str) -> list[Path]:
+    """Write each frame as `folder/<frame>.<form>`, whole or not at all, and return the paths; csv or parquet.
 
     In CSV, NA is an empty field (the status `NA` is not), and a text that a spreadsheet would take for a formula has an
     apostrophe in front.
