@@ -23,6 +23,7 @@ from harness import atomic
 from harness.console import plain
 from harness.errors import StorageFault, UsageError
 from harness.resources import cache_folder, is_file
+from harness.snapshot import check_plain
 
 FORMAT = 1
 """Of the manifest."""
@@ -114,13 +115,14 @@ def results(path: Path) -> Path:
     """The results file of a pack, checked, and taken out of it into the user's cache; written there once.
 
     Raises:
-        UsageError, StorageFault: as `verify`, or the cache cannot be written.
+        UsageError, StorageFault: as `verify`, the results are no plain SQLite file, or the cache cannot be written.
     """
     pack = verify(path)
     file = cache_folder() / "packs" / pack.sha256 / RESULTS
     content = pack.members[RESULTS]
     if not is_file(file) or file.read_bytes() != content:
         atomic.write(file, content)
+    check_plain(file)
     return file
 
 

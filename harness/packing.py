@@ -18,7 +18,7 @@ from harness.records import Pruner
 from harness.snapshot import snapshot
 from harness.stages.leaderboard import to_csv
 from harness.store import Cell, Plan, Store
-from harness.study import parse, resolve
+from harness.study import Study, parse, resolve
 
 
 @dataclass(frozen=True)
@@ -54,22 +54,23 @@ def write(results: Path, into: Path | None = None, licence: str | None = None) -
             plan = store.plan()
         if plan is None:
             raise StorageFault(f"{results}: holds no study; run `harness study run` with it first")
-        into = Path(f"{plan.name}.zip") if into is None else into
+        study = parse(plan.text, f"{results}: its study file")  # whose name is a plain one, whoever made the results
+        into = Path(f"{study.name}.zip") if into is None else into
         if into.exists() or into.is_symlink():
             raise UsageError(f"--into {into}: there is something already; give a new file, or remove it")
-        members, manifest = _members(copy, plan, licence)
+        members, manifest = _members(copy, plan, study, licence)
     content = pack.build(members)
     if len(content) > pack.MAX_BYTES:
-        raise StorageFault(f"{plan.name}: takes more than {pack.MAX_BYTES >> 20} MiB, which no pack may")
+        raise StorageFault(f"{study.name}: takes more than {pack.MAX_BYTES >> 20} MiB, which no pack may")
     atomic.write(into, content)
-    return Packed(into, sha256(content).hexdigest(), plan.name, manifest["counts"])
+    return Packed(into, sha256(content).hexdigest(), study.name, manifest["counts"])
 
 
-def _members(results: Path, plan: Plan, licence: str | None) -> tuple[dict[str, bytes], dict[str, Any]]:
+def _members(results: Path, plan: Plan, study: Study, licence: str | None) -> tuple[dict[str, bytes], dict[str, Any]]:
     tables = frames.read(results)
     members = {pack.RESULTS: results.read_bytes(), "study.toml": plan.text.encode()}
     by_name: dict[str, dict[str, Any]] = {}
-    for pruner in _pruners(plan):
+    for pruner in _pruners(plan, study):
         files = _files(pruner)
         members |= files
         digest = None if pruner.source is None else sha256(pruner.source).hexdigest()
@@ -82,7 +83,7 @@ def _members(results: Path, plan: Plan, licence: str | None) -> tuple[dict[str, 
     manifest = {
         "format": pack.FORMAT,
         "harness_version": __version__,
-        "study": plan.name,
+        "study": study.name,
         "counts": counts,
         "pruners": by_name,
         "members": pack.digests(members),
@@ -91,18 +92,18 @@ def _members(results: Path, plan: Plan, licence: str | None) -> tuple[dict[str, 
     return members, manifest
 
 
-def _pruners(plan: Plan) -> list[Pruner]:
+def _pruners(plan: Plan, study: Study) -> list[Pruner]:
     """The pruners of the plan, each with the very code that was planned."""
-    known = resolve(parse(plan.text, f"the study file of {plan.name!r}"))
+    known = resolve(study)
     planned: dict[str, Cell] = {cell.pruner: cell for cell in plan.cells}
     for name, cell in planned.items():
         if name not in known:
-            raise UsageError(f"study {plan.name!r}: its pruner {name!r} is gone; put it back where it was, then pack")
+            raise UsageError(f"study {study.name!r}: its pruner {name!r} is gone; put it back where it was, then pack")
         source = known[name].source
         digest = None if source is None else sha256(source).hexdigest()
         if digest != cell.source_sha256:
             raise UsageError(
-                f"study {plan.name!r}: the code of {name!r} is not what was run (its SHA-256 is"
+                f"study {study.name!r}: the code of {name!r} is not what was run (its SHA-256 is"
                 f" {_short(digest)} and was {_short(cell.source_sha256)}): put it back as it was, then pack"
             )
     return [known[name] for name in planned]

@@ -36,6 +36,24 @@ def snapshot(path: Path) -> bytes:
         raise StorageFault(f"{path}: cannot be copied ({text}); make room, or see that it is a results file") from error
 
 
+def check_plain(path: Path) -> None:
+    """See that a stranger's results file has tables alone: a view or a trigger is a program that reading would run.
+
+    Raises:
+        StorageFault: it has more, or is no SQLite file.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            more = connection.execute(
+                "SELECT name FROM sqlite_schema"
+                " WHERE sql IS NOT NULL AND (type <> 'table' OR sql NOT LIKE 'CREATE TABLE%')"
+            ).fetchone()
+    except sqlite3.Error as error:
+        raise StorageFault(f"{path}: is no results file ({error}); get the pack again") from error
+    if more is not None:
+        raise StorageFault(f"{path}: has more than tables in it, so no harness wrote it; do not use this pack")
+
+
 def _write(copy: sqlite3.Connection, fresh: sqlite3.Connection) -> None:
     tables = copy.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
     fresh.execute("PRAGMA foreign_keys = OFF")

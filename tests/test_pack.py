@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
@@ -340,6 +341,33 @@ def test_results_are_taken_out_once_and_never_used_damaged(packed: Path) -> None
     file.write_bytes(b"damaged")
     assert results_file(str(packed)).read_bytes() == pack.verify(packed).members["results.sqlite"]
     assert [one.name for one in file.parent.iterdir()] == ["results.sqlite"]
+
+
+def test_results_that_would_run_something_are_refused(packed: Path, tmp_path: Path) -> None:
+    members = dict(pack.verify(packed).members)
+    for number, sql in enumerate(
+        (
+            "CREATE VIEW more AS WITH RECURSIVE x(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM x) SELECT n FROM x",
+            "CREATE TRIGGER more AFTER INSERT ON score BEGIN DELETE FROM score; END",
+            "CREATE VIRTUAL TABLE more USING fts5(x)",
+        )
+    ):
+        database = tmp_path / f"{number}.sqlite"
+        database.write_bytes(members["results.sqlite"])
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            connection.execute(sql)
+            connection.commit()
+        forged = members | {"results.sqlite": database.read_bytes()}
+        forged["manifest.json"] = json.dumps({"format": 1, "members": pack.digests(forged)}).encode()
+        (tmp_path / "x.zip").write_bytes(pack.build(forged))
+        assert pack.verify(tmp_path / "x.zip")
+        with pytest.raises(StorageFault, match="more than tables"):
+            pack.results(tmp_path / "x.zip")
+    forged = {"results.sqlite": b"no database" * 100}
+    forged["manifest.json"] = json.dumps({"format": 1, "members": pack.digests(forged)}).encode()
+    (tmp_path / "y.zip").write_bytes(pack.build(forged))
+    with pytest.raises(StorageFault, match="no results file"):
+        pack.results(tmp_path / "y.zip")
 
 
 def test_the_commands(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
