@@ -31,8 +31,8 @@ MANIFEST = "manifest.json"
 RESULTS = "results.sqlite"
 MAX_BYTES = 512 << 20
 """The largest pack; it is held in memory twice while it is checked."""
+MAX_MEMBERS = 50_000
 
-_MAX_MEMBERS = 50_000
 _NAME = re.compile(r"(?=.{1,255}$)[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", re.ASCII)
 _MODE = stat.S_IFREG | 0o644
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -98,10 +98,8 @@ def verify(path: Path) -> Pack:
     listed, found = manifest["members"], digests(members)
     for name in sorted(listed.keys() | found.keys()):
         if listed.get(name) != found.get(name):
-            how = (
-                "is missing" if name not in found else "is not in the manifest" if name not in listed else "is changed"
-            )
-            raise _damaged(path, f"member {name} {how if name in listed else 'is not in the manifest'}")
+            how = "is not in the manifest" if name not in listed else "is changed" if name in found else "is missing"
+            raise _damaged(path, f"member {name} {how}")
     rebuilt = build(members)
     if rebuilt != raw:
         offset = _first_difference(rebuilt, raw)
@@ -142,8 +140,8 @@ def _read(path: Path) -> bytes:
 def _members(archive: zipfile.ZipFile, path: Path, size: int) -> dict[str, bytes]:
     """The contents by name; refuses whatever no pack holds before it is read."""
     infos = archive.infolist()
-    if len(infos) > _MAX_MEMBERS:
-        raise _damaged(path, f"it holds more than {_MAX_MEMBERS} members")
+    if len(infos) > MAX_MEMBERS:
+        raise _damaged(path, f"it holds more than {MAX_MEMBERS} members")
     if sum(info.file_size for info in infos) > size:
         raise _damaged(path, "its members claim to be larger than the file")
     members: dict[str, bytes] = {}

@@ -20,6 +20,9 @@ from harness.stages.leaderboard import to_csv
 from harness.store import Cell, Plan, Store
 from harness.study import Study, parse, resolve
 
+_OVERHEAD = 1 << 10
+"""Bytes that no member takes more of besides its content."""
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -59,9 +62,12 @@ def write(results: Path, into: Path | None = None, licence: str | None = None) -
         if into.exists() or into.is_symlink():
             raise UsageError(f"--into {into}: there is something already; give a new file, or remove it")
         members, manifest = _members(copy, plan, study, licence)
+    if sum(map(len, members.values())) > pack.MAX_BYTES - _OVERHEAD * len(members) or len(members) > pack.MAX_MEMBERS:
+        raise StorageFault(
+            f"{study.name}: takes more than the {pack.MAX_BYTES >> 20} MiB or {pack.MAX_MEMBERS} files of a pack: pack"
+            " studies with fewer pruners each"
+        )
     content = pack.build(members)
-    if len(content) > pack.MAX_BYTES:
-        raise StorageFault(f"{study.name}: takes more than {pack.MAX_BYTES >> 20} MiB, which no pack may")
     atomic.write(into, content)
     return Packed(into, sha256(content).hexdigest(), study.name, manifest["counts"])
 

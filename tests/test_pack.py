@@ -326,7 +326,7 @@ def test_too_large_a_file_is_not_read(packed: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(pack, "MAX_BYTES", 1 << 10)
     with pytest.raises(StorageFault, match="larger than"):
         pack.verify(packed)
-    with pytest.raises(StorageFault, match="takes more than"):
+    with pytest.raises(StorageFault, match="takes more than the"):
         packing.write(fake_study(tmp_path), tmp_path / "x.zip")
     assert not (tmp_path / "x.zip").exists()
 
