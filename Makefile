@@ -32,7 +32,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 lock:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --group dev --editable ".[local,hub]"
+	$(BIN)/python -m pip install --quiet --group dev --editable ".[local,hub,parquet]"
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 
 clean:

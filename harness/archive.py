@@ -167,6 +167,20 @@ def load(name: str | Path, roots: Iterable[Path] = ()) -> Pruner:
     )
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """Everything of one attempt by its name in the folder, verified as `load` does.
+
+    Raises:
+        UsageError, InputFault: as `load`.
+    """
+    load(folder)
+    contents = {name: _read(folder / name) for name in (*_FILES, "manifest.json") if (folder / name).is_file()}
+    listed = read_manifest(folder)["files"]
+    if any(hashlib.sha256(contents.get(name, b"")).hexdigest() != digest for name, digest in listed.items()):
+        raise InputFault(f"{folder} is being changed: try again when that has ended")
+    return contents
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of one attempt.
 

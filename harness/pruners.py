@@ -30,19 +30,19 @@ def find(name: str, roots: Sequence[Path] | None = None) -> Pruner:
         return _file(path, name)
     if is_file(path / "manifest.json"):
         return archive.load(path)
-    for stem, file in _reference_files().items():
+    for stem, file in reference_files().items():
         if key(stem) == key(name):
             return replace(_file(file, stem), name=stem)
     archived = archive.candidates(_roots(roots))
     if name in archived:
         return archive.load(name, [archived[name].parents[2]])
-    near = suggestion(name, [*_reference_files(), *archived])
+    near = suggestion(name, [*reference_files(), *archived])
     raise UsageError(f"no pruner {name[:120]!r}.{near} `harness pruners` lists them; a file's name ends in .py")
 
 
 def references() -> list[str]:
     """The names of the reference pruners."""
-    return list(_reference_files())
+    return list(reference_files())
 
 
 def candidates(roots: Sequence[Path] | None = None) -> list[str]:
@@ -55,12 +55,20 @@ def candidate_folders(roots: Sequence[Path] | None = None) -> dict[str, Path]:
     return archive.candidates(_roots(roots))
 
 
+def archived(name: str, roots: Sequence[Path] | None = None) -> Path:
+    """The folder of the archived candidate with this id, in `roots` or where `find` looks.
+
+    Raises:
+        UsageError: there is none.
+    """
+    folder = archive.candidates(_roots(roots)).get(name)
+    if folder is None:
+        raise UsageError(f"no archived candidate {name[:120]!r}: `harness pruners` lists them")
+    return folder
+
+
 def reference_files() -> dict[str, Path]:
     """The file of each reference pruner by its name."""
-    return _reference_files()
-
-
-def _reference_files() -> dict[str, Path]:
     files = resource("reference_pruners").glob("[a-z]*.py")
     return {file.stem: file for file in sorted(files)}
 

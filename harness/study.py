@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
-from harness import pruners
+from harness import pack, pruners
 from harness.errors import InputFault, UsageError
 from harness.names import suggestion
 from harness.records import Pruner, Sparsity
@@ -126,16 +126,19 @@ def load(name: str) -> Study:
 
 
 def results_file(name: str) -> Path:
-    """The results of a study, by its name, its TOML file, its results folder or its results file.
+    """The results of a study, by its name, its TOML file, its results folder, its results file or its pack.
 
     Raises:
         UsageError: there are no results.
+        StorageFault: the pack is damaged, or its results cannot be taken out of it.
     """
     path = Path(name)
     if path.suffix == ".toml":
         path = default_results(load(name).name)
     elif (path / "results.sqlite").is_file():
         path = path / "results.sqlite"
+    elif path.suffix == ".zip":
+        path = pack.results(path)
     elif path.suffix != ".sqlite":
         path = default_results(name)
     if not path.is_file():

@@ -17,9 +17,11 @@ OWNERS = {
     "markdown_it": ["harness/stages/candidate.py"],
     "pydantic": ["harness/study.py"],
     "matplotlib": ["harness/drawing.py", "harness/report/paper/figures.py", "harness/stages/figure.py"],
-    "sqlite3": ["harness/store.py"],
+    "sqlite3": ["harness/snapshot.py", "harness/store.py"],
     "xllamacpp": ["harness/local_server.py"],
     "datasets": ["harness/text.py"],
+    "mlflow": ["harness/exporters/mlflow.py"],
+    "wandb": ["harness/exporters/wandb.py"],
     "lm_eval": ["harness/lm_eval.py"],
 }
 
@@ -84,6 +86,9 @@ def test_generated_code_is_never_imported() -> None:
         ["export", "--help"],
         ["evaluate", "--help"],
         ["verify-literature", "--help"],
+        ["data", "--help"],
+        ["pack", "--help"],
+        ["verify", "--help"],
         ["ideas"],
         ["pruners"],
     ],

@@ -33,9 +33,13 @@ def results(folder: Path, scores: list[Score], rank_isolation: str = "docker", u
     return path
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_the_files_and_the_frame(tmp_path: Path) -> None:
     frame = report.write(results(tmp_path, SCORES))
-    assert sorted(file.name for file in (tmp_path / "report").iterdir()) == sorted(NAMES)
+    assert sorted(file.name for file in (tmp_path / "report").iterdir()) == sorted((*NAMES, "html"))
     assert list(frame["pruner"]) == ["wanda", "magnitude", "o1/l1/01"]
     text = (tmp_path / "report" / "leaderboard.md").read_text()
     assert text.startswith("# study: leaderboard\n")
@@ -60,9 +64,9 @@ def test_equal_results_give_equal_bytes_and_a_new_report_replaces_the_old(tmp_pa
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "leaderboard.md").write_text("old")
     report.write(path, tmp_path / "two")
-    for name in NAMES:
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert sorted(file.name for file in (tmp_path / "two").iterdir()) == sorted(NAMES)
+    one, two = (contents(tmp_path / name) for name in ("one", "two"))
+    assert one == two
+    assert {*NAMES, "html/index.html", "html/data.js", "html/pruners/wanda.html"} <= one.keys()
 
 
 def test_faults_and_unfinished_cells_are_told_apart_from_results(tmp_path: Path) -> None:
@@ -105,7 +109,7 @@ def test_what_cannot_be_read_or_written_is_a_fault_in_one_line(tmp_path: Path) -
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = results(tmp_path, SCORES)
     report.write(path, tmp_path / "out")
-    before = {name: (tmp_path / "out" / name).read_bytes() for name in NAMES}
+    before = contents(tmp_path / "out")
 
     def full(self: Path, target: object) -> Path:
         raise OSError(28, "No space left on device")
@@ -113,4 +117,4 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypa
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(StorageFault, match="No space left"):
         report.write(path, tmp_path / "out")
-    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
+    assert contents(tmp_path / "out") == before

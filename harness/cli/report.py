@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli._options import json_option
+from harness.names import slug
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,9 @@ _NARROWEST = 12
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("study")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder. [default: report, in the results]"
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder. [default: report, beside the results; of a pack, in the current folder]",
 )
 @json_option
 @click.option("--paper", is_flag=True, help="Also write the paper draft's tables and figures, in the folder `paper`.")
@@ -37,7 +40,7 @@ def command(study: str, out: Path | None, json_file: str | None, paper: bool, ra
     With --paper also Tables 1 to 6 and Figures 1 to 3 of the draft that the project grew out of, from this study beside
     the draft's own numbers: Markdown, CSV, LaTeX, PNG and PDF.
 
-    STUDY is a study's name, its TOML file, its results folder or its results file.
+    STUDY is a study's name, its TOML file, its results folder, its results file or its pack.
     """
     from rich.console import Console
 
@@ -50,7 +53,7 @@ def command(study: str, out: Path | None, json_file: str | None, paper: bool, ra
     path = results_file(study)
     rank_isolation = "any" if rank_any_isolation else None
     results = report.read(path, rank_isolation)
-    folder = out or path.parent / "report"
+    folder = out or default_folder(study, path, results.name)
     frame = report.write(path, folder, rank_isolation=rank_isolation)
     written = [folder / name for name in (*report.FILES, report.PAGE)]
     if paper:
@@ -64,6 +67,11 @@ def command(study: str, out: Path | None, json_file: str | None, paper: bool, ra
         show(screen, results, frame)
         for file in written:
             screen.print(str(file), style="dim", soft_wrap=True, highlight=False, markup=False)
+
+
+def default_folder(study: str, results: Path, name: str) -> Path:
+    """Beside the results; of a pack, whose results are in the cache, in the current folder."""
+    return Path(f"{slug(name)}-report") if study.endswith(".zip") else results.parent / "report"
 
 
 def show(screen: Console, results: Results, frame: pd.DataFrame) -> None:

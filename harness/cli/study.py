@@ -78,7 +78,7 @@ def run(
 def status(study: str) -> None:
     """Show how many cells of STUDY are done, failed and left.
 
-    STUDY is a study's name, its TOML file, its results folder or its results file.
+    STUDY is a study's name, its TOML file, its results folder, its results file or its pack.
     """
     from harness.store import Store
     from harness.study import results_file

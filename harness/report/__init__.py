@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from harness import atomic
 from harness.drawing import to_png
 from harness.overlap import nearest_references
 from harness.report import page
 from harness.report.document import document
-from harness.report.files import write_file
 from harness.report.results import Results, read
 from harness.stages import figure
 from harness.stages.leaderboard import leaderboard, to_csv
@@ -37,6 +37,6 @@ def write(store_path: Path, folder: Path | None = None, *, rank_isolation: str |
     picture = to_png(figure.draw(results.scores, results.name))
     contents = (document(results, frame, pairs).encode(), to_csv(frame).encode(), to_csv(pairs).encode(), picture)
     for name, content in zip(FILES, contents, strict=True):
-        write_file(folder / name, content)
+        atomic.write(folder / name, content)
     page.write(results, frame, pairs, (folder / PAGE).parent)
     return frame

@@ -13,11 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from harness import __version__
+from harness import __version__, atomic
 from harness.console import plain
 from harness.curves import over_sparsities
 from harness.report.document import CURVES, MODELS, WINS, curve_texts, protocol_text
-from harness.report.files import write_file
 from harness.report.models import HEADINGS, by_model, texts
 from harness.report.page import candidate, charts, data
 from harness.report.results import Results
@@ -63,7 +62,7 @@ def write(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, folder: Pa
         heats = data.as_json(context["heats"])
         files[page] = _page("pruner", "../", results, **context, references=references, heat_data=heats)
     for name, text in files.items():
-        write_file(folder / name, text.encode())
+        atomic.write(folder / name, text.encode())
     _remove_others(folder, files)
     return folder / "index.html"
 

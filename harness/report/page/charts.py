@@ -9,8 +9,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from harness import resources
-from harness.report.files import write_file
+from harness import atomic, resources
 
 # seen well on white and on black; cool for people, warm for models
 _COLOURS = {
@@ -43,7 +42,7 @@ def bundle() -> str:
     if path.is_file():
         return path.read_text(encoding="utf-8")
     script: str = vl_convert.javascript_bundle(_EXPORTS)
-    write_file(path, script.encode())
+    atomic.write(path, script.encode())
     return script
 
 

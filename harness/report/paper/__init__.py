@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness import atomic
 from harness.drawing import to_pdf, to_png
-from harness.report.files import write_file
 from harness.report.paper import figures
 from harness.report.paper.table import Table, as_csv, as_latex, as_markdown
 from harness.report.paper.tables import tables
@@ -43,7 +43,7 @@ def write(results: Results, folder: Path) -> list[Path]:
         figure = figures.draw(number, results)
         files |= {f"figure{number}.png": to_png(figure), f"figure{number}.pdf": to_pdf(figure)}
     for name, content in files.items():
-        write_file(folder / name, content)
+        atomic.write(folder / name, content)
     return [folder / name for name in files]
 
 

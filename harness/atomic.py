@@ -1,4 +1,4 @@
-"""Bytes -> a file of a report."""
+"""Files that appear whole or not at all: readers never see half of one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from harness.errors import StorageFault
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """All of it or nothing: readers never see half a file.
+def write(path: Path, content: bytes) -> None:
+    """Put `content` in the place of the file; its folder is made when missing.
 
     Raises:
-        StorageFault: it cannot be written.
+        StorageFault: it cannot be written; what was there before stays.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

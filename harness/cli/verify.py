@@ -1,0 +1,19 @@
+"""`harness verify FILE.zip`: see that a pack is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("file", metavar="FILE.zip", type=click.Path(path_type=Path))
+def command(file: Path) -> None:
+    """Check every byte of a pack. Exit status: 3 when it is damaged; the line says which member."""
+    from harness import pack
+    from harness.console import plain
+
+    found = pack.verify(file)
+    click.echo(plain(f"{file}: whole, {len(found.members)} members of study {found.manifest.get('study')}", 300))
+    click.echo(f"sha256 {found.sha256}")

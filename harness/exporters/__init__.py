@@ -1,0 +1,1 @@
+"""Results in other programs' stores: one module for each, all from the same `runs.Run`s."""
