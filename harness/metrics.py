@@ -84,13 +84,14 @@ def student_t_quantile(probability: float, degrees: int) -> float:
     low, high = 0.0, np.pi / 2
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if _central_probability(middle, degrees) < central else (low, middle)
+        below = float(_central_probability(np.asarray(middle), degrees)) < central
+        low, high = (middle, high) if below else (low, middle)
     return float(np.tan((low + high) / 2) * np.sqrt(degrees))
 
 
-def student_t_tails(t: float, degrees: int) -> float:
-    """The probability beyond -t and t in Student's distribution with `degrees` degrees of freedom; t >= 0."""
-    return max(0.0, 1 - _central_probability(float(np.arctan(t / np.sqrt(degrees))), degrees))
+def student_t_tails(t: npt.NDArray[np.float64], degrees: int) -> npt.NDArray[np.float64]:
+    """The probability beyond -t and t in Student's distribution with `degrees` degrees of freedom; all t >= 0."""
+    return np.maximum(0.0, 1 - _central_probability(np.arctan(t / np.sqrt(degrees)), degrees))
 
 
 def wilson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float] | None:
@@ -121,16 +122,16 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
     return 1 - math.comb(samples - passed, k) / math.comb(samples, k)
 
 
-def _central_probability(theta: float, degrees: int) -> float:
+def _central_probability(theta: npt.NDArray[np.float64], degrees: int) -> npt.NDArray[np.float64]:
     """P(|T| < t) at theta = atan(t / sqrt(degrees))."""
     sine, cosine = np.sin(theta), np.cos(theta)
     odd = degrees % 2
-    k = np.arange(1, (degrees - odd) // 2)
-    factors = (2 * k / (2 * k + 1) if odd else (2 * k - 1) / (2 * k)) * cosine**2
-    series = 1 + np.cumprod(factors).sum() if degrees > 1 else 0.0
-    if odd:
-        return float(2 / np.pi * (theta + sine * cosine * series))
-    return float(sine * series)
+    term = np.ones_like(theta)
+    series = np.full_like(theta, 0.0 if degrees == 1 else 1.0)
+    for k in range(1, (degrees - odd) // 2):
+        term = term * (2 * k / (2 * k + 1) if odd else (2 * k - 1) / (2 * k)) * cosine**2
+        series += term
+    return 2 / np.pi * (theta + sine * cosine * series) if odd else sine * series
 
 
 def _vector(losses: Losses) -> npt.NDArray[np.float64]:

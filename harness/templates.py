@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def rendered(folder: Path, name: str, /, *, autoescape: bool, **values: Any) -> str:
@@ -16,7 +20,18 @@ def rendered(folder: Path, name: str, /, *, autoescape: bool, **values: Any) -> 
     """
     import jinja2  # noqa: PLC0415 - not needed to list ideas
 
-    environment = jinja2.Environment(
+    try:
+        return _environment(folder, autoescape).get_template(name).render(**values)
+    except jinja2.TemplateError as error:
+        raise UsageError(f"template {name.partition('.')[0]!r} is broken: {error}") from None
+
+
+@cache
+def _environment(folder: Path, autoescape: bool) -> Environment:
+    """It compiles a template once."""
+    import jinja2  # noqa: PLC0415
+
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
         autoescape=autoescape,  # noqa: S701 - off for prompts alone, which no browser reads
@@ -24,7 +39,3 @@ def rendered(folder: Path, name: str, /, *, autoescape: bool, **values: Any) -> 
         trim_blocks=autoescape,
         lstrip_blocks=autoescape,
     )
-    try:
-        return environment.get_template(name).render(**values)
-    except jinja2.TemplateError as error:
-        raise UsageError(f"template {name.partition('.')[0]!r} is broken: {error}") from None

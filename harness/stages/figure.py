@@ -37,6 +37,9 @@ from harness.records import Score, Sparsity
 from harness.status import Status
 
 _LINE_RATIOS = 3
+_NAMED = 24
+"""Lines that have a name and a look of their own; a legend has room for no more."""
+_FAINT: dict[str, Any] = {"color": "#bbbbbb", "linewidth": 0.7, "linestyle": (0, (4, 2)), "zorder": 1}
 
 
 @dataclass
@@ -83,8 +86,11 @@ def _draw_lines(
     grid = figure.subplots(len(panels), len(widths), squeeze=False, sharey="row", width_ratios=widths)
     for axes, ((target, _), scores) in zip(grid, panels.items(), strict=True):
         series = sorted(_series(scores), key=lambda one: one.level([*reversed(ratios), *patterns]))
-        drawn = [one for one in series if one.points]
+        drawn, others = _named([one for one in series if one.points])
         looks = styles(one.author for one in drawn)
+        for one in others:
+            xs = [ratio for ratio in ratios if ratio in one.points]
+            axes[0].plot([float(x) for x in xs], [_number(one.points[x]) for x in xs], **_FAINT)
         for one, style in zip(drawn, looks, strict=True):
             xs = [ratio for ratio in ratios if ratio in one.points]
             if xs:
@@ -107,7 +113,7 @@ def _draw_lines(
         for axis in axes:
             dress(axis)
             _dense_line(axis.axhline, scores)
-        _series_legend(axes[-1], drawn, looks, scores)
+        _series_legend(axes[-1], drawn, looks, scores, len(others))
         _without_points(axes[0], [one for one in series if not one.points])
 
 
@@ -140,6 +146,14 @@ def _draw_dots(figure: Figure, panels: dict[tuple[str, str], list[Score]], label
     figure.legend(
         handles=[*handles, bar, _dense_handle()], loc="outside lower center", ncols=4, fontsize=8, frameon=False
     )
+
+
+def _named(series: Sequence[_Series]) -> tuple[list[_Series], list[_Series]]:
+    """Those that are drawn with a name, people's and the best of models', and the others."""
+    people = [one for one in series if one.author == "human"]
+    best = [one for one in series if one.author == "model"][: max(0, _NAMED - len(people))]
+    chosen = {id(one) for one in (*people, *best)}
+    return [one for one in series if id(one) in chosen], [one for one in series if id(one) not in chosen]
 
 
 def _dot(axis: Axes, position: int, score: Score) -> None:
@@ -180,7 +194,7 @@ def _series(scores: Sequence[Score]) -> list[_Series]:
 
 
 def _series_legend(
-    axis: Axes, drawn: Sequence[_Series], looks: Sequence[dict[str, Any]], scores: Sequence[Score]
+    axis: Axes, drawn: Sequence[_Series], looks: Sequence[dict[str, Any]], scores: Sequence[Score], others: int
 ) -> None:
     """Beside the panel, from the highest line to the lowest as in the panel, people's before models'."""
     entries: list[tuple[Line2D, str, bool]] = []
@@ -189,6 +203,8 @@ def _series_legend(
         if lines:
             entries.append((Line2D([], [], linestyle="none"), heading, True))
             entries += [(Line2D([], [], **style), one.label, False) for one, style in reversed(lines)]
+    if others:
+        entries.append((Line2D([], [], **_FAINT), f"{others} more by models", False))
     if any(score.dense_perplexity for score in scores):
         entries.append((_dense_handle(), "dense model", False))
     legend_beside(axis, entries)

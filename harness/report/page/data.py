@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from itertools import combinations
 from statistics import fmean
 from typing import Any
 
@@ -27,7 +28,7 @@ _ROW = (
 )
 _BLOCK = re.compile(r".*?\.(\d+)\.(.*)")
 """The index of the decoder block in the name of a layer, and what stands behind it."""
-_BETTER = {"first": 1, "tie": 0, "second": -1}
+_BETTER = {"first": "<", "tie": "=", "second": ">"}
 
 
 def study(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, pages: Mapping[str, str]) -> dict[str, Any]:
@@ -99,19 +100,22 @@ def _group(key: tuple[Any, ...], dense: float | None) -> dict[str, Any]:
     return {"target": target, "protocol": protocol, "sparsity": sparsity, "ratio": ratio, "dense": _plain(dense)}
 
 
-def _pairs(pairs: pd.DataFrame, groups: Mapping[Any, int], places: Mapping[str, int]) -> list[list[Any]]:
-    """Group, first, second, which of them is better; and ratio, its bounds and p where there is room."""
-    numbers = ["ratio", "low", "high", "p_holm"] if len(pairs) <= _MOST_PAIRS else []
-    return [
-        [
-            groups[tuple(row[key] for key in GROUP)],
-            places[row["first"]],
-            places[row["second"]],
-            _BETTER[row["better"]],
-            *(_plain(row[name], 4) for name in numbers),
-        ]
-        for row in pairs.to_dict("records")
-    ]
+def _pairs(pairs: pd.DataFrame, groups: Mapping[Any, int], places: Mapping[str, int]) -> list[dict[str, Any]]:
+    """For each ranking its members, and of each two of them, the first with the second, the third, and so on, who is
+    better: `<` the first, `>` the second, `=` neither; and ratio, its bounds and p where there is room.
+    """
+    numbers = len(pairs) <= _MOST_PAIRS
+    found = []
+    for key, part in pairs.groupby(GROUP, sort=False, dropna=False):
+        members = list(dict.fromkeys([*part["first"], *part["second"]]))
+        rows = {(row["first"], row["second"]): row for row in part.to_dict("records")}
+        ordered = [rows[pair] for pair in combinations(members, 2)]
+        one: dict[str, Any] = {"group": groups[key], "members": [places[name] for name in members]}
+        one["better"] = "".join(_BETTER[row["better"]] for row in ordered)
+        if numbers:
+            one["numbers"] = [[_plain(row[name], 4) for name in ("ratio", "low", "high", "p_holm")] for row in ordered]
+        found.append(one)
+    return found
 
 
 def _code(results: Results, pruner: str) -> str | None:

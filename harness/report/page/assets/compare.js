@@ -16,10 +16,14 @@
   part("pairs").querySelector("thead tr").append(...HEADINGS.map((heading) => Harness.element("th", heading, { scope: "col" })));
 
   function pair(group, first, second) {
-    const found = study.pairs.find(([g, i, j]) => g === group && ((i === first && j === second) || (i === second && j === first)));
-    if (!found) return null;
-    const [, i, , better, ratio, low, high, p] = found;
-    if (i === first) return { better, ratio, low, high, p };
+    const ranking = study.pairs.find((one) => one.group === group);
+    const [i, j] = ranking ? [ranking.members.indexOf(first), ranking.members.indexOf(second)] : [-1, -1];
+    if (i < 0 || j < 0) return null;
+    const [a, b, count] = [Math.min(i, j), Math.max(i, j), ranking.members.length];
+    const place = a * count - (a * (a + 1)) / 2 + b - a - 1;
+    const better = { "<": 1, "=": 0, ">": -1 }[ranking.better[place]];
+    const [ratio, low, high, p] = ranking.numbers ? ranking.numbers[place] : [null, null, null, null];
+    if (i < j) return { better, ratio, low, high, p };
     const turned = (value) => (value ? 1 / value : null);
     return { better: -better, ratio: turned(ratio), low: turned(high), high: turned(low), p };
   }
