@@ -89,9 +89,9 @@ def student_t_quantile(probability: float, degrees: int) -> float:
     return float(np.tan((low + high) / 2) * np.sqrt(degrees))
 
 
-def student_t_tails(t: npt.NDArray[np.float64], degrees: int) -> npt.NDArray[np.float64]:
+def student_t_tails(t: npt.ArrayLike, degrees: int) -> npt.NDArray[np.float64]:
     """The probability beyond -t and t in Student's distribution with `degrees` degrees of freedom; all t >= 0."""
-    return np.maximum(0.0, 1 - _central_probability(np.arctan(t / np.sqrt(degrees)), degrees))
+    return np.maximum(0.0, 1 - _central_probability(np.arctan(np.asarray(t) / np.sqrt(degrees)), degrees))
 
 
 def wilson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float] | None:

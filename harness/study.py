@@ -28,9 +28,13 @@ class Study(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=['name = "my-study"'])
+    """Of the folder of results, under `results/`."""
     targets: list[str] = Field(min_length=1, examples=['targets = ["testbed-llama"]'])
+    """As `--target` of `harness run` takes them."""
     sparsities: list[str] = Field(min_length=1, examples=['sparsities = [0.5, "2:4"]'])
+    """Ratios as numbers or texts; patterns and structures as texts."""
     pruners: list[str] = Field(min_length=1, examples=['pruners = ["magnitude", "sample/*"]'])
+    """As `harness run` takes them; `prefix*` stands for all archived candidates whose ids begin so."""
     calibration: str = Field("bundled", examples=['calibration = "bundled"'])
     calibration_samples: int | None = Field(None, ge=1, examples=["calibration_samples = 32"])
     eval: str = Field("bundled", examples=['eval = "bundled"'])
@@ -43,11 +47,14 @@ class Study(BaseModel):
     sandbox: Literal["auto", "docker", "bubblewrap"] = Field("auto", examples=['sandbox = "auto"'])
     timeout: float | None = Field(None, ge=1, examples=["timeout = 900  # seconds"])
     memory: int | None = Field(None, ge=128 << 20, examples=['memory = "4 GiB"'])
+    """Memory for one pruner, in bytes or as a text with K, M, G or T [4 GiB]."""
     seed: int = Field(0, ge=0, lt=1 << 63, examples=["seed = 0"])
+    """Of the calibration windows, and of `task.generator`."""
     kl: bool = Field(False, examples=["kl = true"])
     text: str | None = Field(None, examples=['text = "University is"'])
     text_tokens: int = Field(20, ge=1, le=1024, examples=["text_tokens = 20"])
     rank_isolation: Literal["docker", "any"] = Field("docker", examples=['rank_isolation = "docker"'])
+    """Which rows are ranked: those of a container, or those of any sandbox."""
     _source: str = PrivateAttr("")
 
     @field_validator("sparsities", mode="before")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli._options import json_option
+from harness.console import notice
+from harness.errors import UsageError
 from harness.names import slug
 
 if TYPE_CHECKING:
@@ -33,8 +35,20 @@ _NARROWEST = 12
 )
 @json_option
 @click.option("--paper", is_flag=True, help="Also write the paper draft's tables and figures, in the folder `paper`.")
+@click.option("--open", "open_page", is_flag=True, help="Open the pages in a browser.")
+@click.option("--serve", is_flag=True, help="Serve the pages on this machine, up to date while the study runs.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of --serve. [default: any that is free]")
 @click.option("--rank-any-isolation", is_flag=True, help="Rank what ran outside a container, too.")
-def command(study: str, out: Path | None, json_file: str | None, paper: bool, rank_any_isolation: bool) -> None:
+def command(
+    study: str,
+    out: Path | None,
+    json_file: str | None,
+    paper: bool,
+    open_page: bool,
+    serve: bool,
+    port: int,
+    rank_any_isolation: bool,
+) -> None:
     """Print the leaderboard of STUDY, and write it as Markdown, CSV and a figure.
 
     With --paper also Tables 1 to 6 and Figures 1 to 3 of the draft that the project grew out of, from this study beside
@@ -67,6 +81,30 @@ def command(study: str, out: Path | None, json_file: str | None, paper: bool, ra
         show(screen, results, frame)
         for file in written:
             screen.print(str(file), style="dim", soft_wrap=True, highlight=False, markup=False)
+    page = folder / report.PAGE
+    if serve:
+        _serve(page, path, rank_isolation, open_page, port)
+    elif open_page:
+        click.launch(page.absolute().as_uri())
+
+
+def _serve(page: Path, results: Path, rank_isolation: str | None, open_page: bool, port: int) -> None:
+    """Until interrupted."""
+    from harness import report
+    from harness.report.server import PageServer
+
+    def remake() -> None:
+        report.write(results, page.parents[1], rank_isolation=rank_isolation)
+
+    try:
+        server = PageServer(page.parent, results, remake, port)
+    except OSError as error:
+        raise UsageError(f"--port {port}: {error.strerror}; give another port, or none") from None
+    with server:
+        notice(f"{server.address} until Ctrl-C")
+        if open_page:
+            click.launch(server.address)
+        server.serve_forever()
 
 
 def default_folder(study: str, results: Path, name: str) -> Path:
