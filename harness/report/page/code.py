@@ -38,5 +38,5 @@ def highlighted(code: str, marked: int | None = None) -> str:
                 lines.append("")
             lines[-1] += f'<span class="{style}">{part}</span>' if style and part else part
     marks = [' class="hll"' if number == marked else "" for number in range(1, len(lines) + 1)]
-    body = "".join(f"<span{mark}>{line}</span>" for mark, line in zip(marks, lines, strict=True))
+    body = "".join(f"<span{mark}>{line}\n</span>" for mark, line in zip(marks, lines, strict=True))
     return f'<pre class="code">{body}</pre>'
