@@ -22,13 +22,14 @@ _SPARSITY = {
     "field": "sparsity",
     "type": "quantitative",
     "title": "sparsity (fraction of zeros)",
-    "scale": {"nice": True},
+    "scale": {"domain": [0, 1]},
+    "axis": {"format": ".2~f", "tickCount": 10},
 }
 _PERPLEXITY = {
     "type": "quantitative",
     "title": "perplexity (log scale)",
-    "scale": {"type": "log"},
-    "axis": {"tickCount": 5},
+    "scale": {"type": "log", "nice": False, "padding": 14},
+    "axis": {"tickCount": 6, "format": ",~r"},
 }
 _EXPORTS = "window.vegaEmbed = vegaEmbed;"
 

@@ -38,7 +38,7 @@ Harness.draw = async (place, spec) => {
     background: "transparent",
     font: "system-ui, sans-serif",
     view: { stroke: null },
-    axis: { labelColor: ink, titleColor: ink, gridColor: line, domainColor: line, tickColor: line, titleFontWeight: 500 },
+    axis: { labelColor: ink, titleColor: ink, gridColor: line, gridOpacity: 0.55, domainColor: line, tickColor: line, titleFontWeight: 500 },
     legend: { labelColor: ink, titleColor: ink, symbolOpacity: 1, symbolBaseFillColor: ink, symbolBaseStrokeColor: ink },
     title: { color: ink },
   };
