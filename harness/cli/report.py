@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +28,11 @@ _NARROWEST = 12
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("study")
+@click.argument("studies", metavar="STUDY...", nargs=-1, required=True)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder. [default: report, beside the results; of a pack, in the current folder]",
+    help="Folder. [default: report, beside the results; of a pack or several studies, here]",
 )
 @json_option
 @click.option("--paper", is_flag=True, help="Also write the paper draft's tables and figures, in the folder `paper`.")
@@ -40,7 +41,7 @@ _NARROWEST = 12
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of --serve. [default: any that is free]")
 @click.option("--rank-any-isolation", is_flag=True, help="Rank what ran outside a container, too.")
 def command(
-    study: str,
+    studies: tuple[str, ...],
     out: Path | None,
     json_file: str | None,
     paper: bool,
@@ -54,7 +55,8 @@ def command(
     With --paper also Tables 1 to 6 and Figures 1 to 3 of the draft that the project grew out of, from this study beside
     the draft's own numbers: Markdown, CSV, LaTeX, PNG and PDF.
 
-    STUDY is a study's name, its TOML file, its results folder, its results file or its pack.
+    STUDY is a study's name, its TOML file, its results folder, its results file or its pack. Several are ranked
+    together where they were measured by the same protocol.
     """
     from rich.console import Console
 
@@ -64,11 +66,14 @@ def command(
     from harness.study import results_file
 
     check_writable(json_file)
-    path = results_file(study)
+    paths = [results_file(study) for study in studies]
+    if serve and len(studies) > 1:
+        raise UsageError("--serve follows one study: give one")
     rank_isolation = "any" if rank_any_isolation else None
-    results = report.read(path, rank_isolation)
-    folder = out or default_folder(study, path, results.name)
-    frame = report.write(path, folder, rank_isolation=rank_isolation)
+    each = [report.read(path, rank_isolation) for path in paths]
+    results = each[0] if len(each) == 1 else report.together(each)
+    folder = out or default_folder(studies, paths[0], results.name)
+    frame = report.publish(results, folder)
     written = [folder / name for name in (*report.FILES, report.PAGE)]
     if paper:
         from harness.report.paper import write as write_paper
@@ -83,7 +88,7 @@ def command(
             screen.print(str(file), style="dim", soft_wrap=True, highlight=False, markup=False)
     page = folder / report.PAGE
     if serve:
-        _serve(page, path, rank_isolation, open_page, port)
+        _serve(page, paths[0], rank_isolation, open_page, port)
     elif open_page:
         click.launch(page.absolute().as_uri())
 
@@ -107,9 +112,10 @@ def _serve(page: Path, results: Path, rank_isolation: str | None, open_page: boo
         server.serve_forever()
 
 
-def default_folder(study: str, results: Path, name: str) -> Path:
-    """Beside the results; of a pack, whose results are in the cache, in the current folder."""
-    return Path(f"{slug(name)}-report") if study.endswith(".zip") else results.parent / "report"
+def default_folder(studies: Sequence[str], results: Path, name: str) -> Path:
+    """Beside the results; of several studies, or a pack, whose results are in the cache, in the current folder."""
+    is_beside = len(studies) == 1 and not studies[0].endswith(".zip")
+    return results.parent / "report" if is_beside else Path(f"{slug(name)}-report")
 
 
 def show(screen: Console, results: Results, frame: pd.DataFrame) -> None:

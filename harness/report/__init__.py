@@ -12,11 +12,12 @@ from harness.overlap import nearest_references
 from harness.report import page
 from harness.report.document import document
 from harness.report.results import Results, read
+from harness.report.together import together
 from harness.stages import figure
 from harness.stages.leaderboard import leaderboard, to_csv
 from harness.standings import comparisons
 
-__all__ = ["FILES", "PAGE", "Results", "read", "write"]
+__all__ = ["FILES", "PAGE", "Results", "publish", "read", "together", "write"]
 
 FILES = ("leaderboard.md", "leaderboard.csv", "comparisons.csv", "perplexity.png")
 PAGE = "html/index.html"
@@ -29,8 +30,15 @@ def write(store_path: Path, folder: Path | None = None, *, rank_isolation: str |
     Raises:
         StorageFault: the results cannot be read, or the folder cannot be written.
     """
-    results = read(store_path, rank_isolation)
-    folder = store_path.parent / "report" if folder is None else folder
+    return publish(read(store_path, rank_isolation), store_path.parent / "report" if folder is None else folder)
+
+
+def publish(results: Results, folder: Path) -> pd.DataFrame:
+    """As `write`, of results that were read.
+
+    Raises:
+        StorageFault: the folder cannot be written.
+    """
     nearest = nearest_references(results.scores, results.zeros)
     frame = leaderboard(results.scores, rank_isolation=results.rank_isolation, nearest=nearest)
     pairs = comparisons(results.scores, rank_isolation=results.rank_isolation)

@@ -29,6 +29,8 @@ class Results:
     """Where the zeros of each scored model are, where that was recorded."""
     attempts: Mapping[str, Attempt] = field(default_factory=dict)
     """What is known of each pruner's code, by its name."""
+    digests: Mapping[str, str | None] = field(default_factory=dict)
+    """SHA-256 of the code of each pruner that was run; None where there was none."""
 
     @property
     def targets(self) -> list[str]:
@@ -69,6 +71,7 @@ def read(store_path: Path, rank_isolation: str | None = None) -> Results:
         plan = store.plan()
         if plan is None:
             raise StorageFault(f"{store_path}: holds no study; run `harness study run` with it first")
+        digests = {cell.pruner: cell.source_sha256 for cell in plan.cells}
         return Results(
             plan.name,
             len(plan.cells),
@@ -78,5 +81,6 @@ def read(store_path: Path, rank_isolation: str | None = None) -> Results:
             rank_isolation or plan.rank_isolation,
             plan.settings.get("text"),
             store.zeros(),
-            attempts({cell.pruner: cell.source_sha256 for cell in plan.cells}),
+            attempts(digests),
+            digests,
         )
