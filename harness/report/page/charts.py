@@ -13,8 +13,14 @@ from harness import atomic, resources
 
 # seen well on white and on black; cool for people, warm for models
 _COLOURS = {
-    "human": ("#1f7fc4", "#0a9a78", "#7a6ff0", "#2f9fb5", "#5b8f22"),
-    "model": ("#d1601f", "#c44e9b", "#b8860b", "#c2415f", "#9a6a3a"),
+    "human": (
+        *("#1f7fc4", "#0a9a78", "#7a6ff0", "#5b8f22", "#2f9fb5"),
+        *("#4a5fd6", "#3f9b4f", "#9a7bd0", "#0f8a9a", "#7f8f00"),
+    ),
+    "model": (
+        *("#d1601f", "#c44e9b", "#b8860b", "#c2415f", "#9a6a3a"),
+        *("#e0703f", "#b05fc0", "#c99a1a", "#d0507f", "#a8542f"),
+    ),
 }
 _AUTHORS = {"human": "written by a person", "model": "written by a model"}
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
@@ -60,7 +66,13 @@ def curves() -> dict[str, Any]:
     with the data.
     """
     picked = {"condition": {"param": "picked", "empty": True, "value": 1}, "value": 0.12}
-    colour = {"field": "pruner", "type": "nominal", "title": "pruner", "legend": {"symbolLimit": 40, "labelLimit": 260}}
+    colour = {
+        "field": "pruner",
+        "type": "nominal",
+        "title": "pruner",
+        "sort": None,
+        "legend": {"symbolLimit": 40, "labelLimit": 260},
+    }
     author = {"field": "author", "type": "nominal", "title": "author", "legend": {"labelExpr": _author_labels()}}
     dash = {**author, "scale": {"domain": list(_AUTHORS), "range": [[1, 0], [6, 3]]}}
     shape = {**author, "scale": {"domain": list(_AUTHORS), "range": ["circle", "diamond"]}}

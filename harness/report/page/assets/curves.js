@@ -15,7 +15,13 @@ Harness.curves = async (place, records, dense) => {
       pruner: one.pruner.name,
       author: one.pruner.author,
     }));
-  const names = [...new Set(points.map((point) => point.pruner))];
+  // the legend is in the order of the right ends of the lines
+  const ends = new Map();
+  for (const point of points) {
+    const end = ends.get(point.pruner);
+    if (!end || end.sparsity <= point.sparsity) ends.set(point.pruner, point);
+  }
+  const names = [...ends.values()].sort((a, b) => b.perplexity - a.perplexity).map((point) => point.pruner);
   if (!names.length) {
     place.replaceChildren(Harness.element("p", "No perplexities at ratios to draw."));
     return;
