@@ -27,6 +27,8 @@ LEVEL = 0.95
 _SEED = 20_240_601
 """Fixed, so that a report is the same whenever it is made."""
 _PAIRS_AT_ONCE = 256
+_LEAST_P = 1e-12
+"""No smaller p is claimed: the tails are not known so well."""
 _LEAST_ERROR = 1e-6
 """Nats; below it is nothing but rounding, as losses are of float32."""
 
@@ -126,7 +128,7 @@ def _bootstrapped(differences: Floats, counts: Draws) -> tuple[Floats, Floats, F
     np.abs(strays, out=strays)
     beyond = (strays >= observed.astype(np.float32)[:, None]).sum(axis=1)
     p = (1 + beyond) / (1 + counts.shape[1])
-    p = np.where(beyond == 0, np.minimum(p, student_t_tails(observed, windows - 1)), p)
+    p = np.where(beyond == 0, np.minimum(p, np.maximum(student_t_tails(observed, windows - 1), _LEAST_P)), p)
     p = np.where(np.isfinite(observed), p, 1)  # a loss that is not finite tells nothing apart
     with np.errstate(over="ignore"):
         return np.exp(means), np.exp(means - high * errors), np.exp(means - low * errors), p

@@ -21,7 +21,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from harness import pruners, report
 from harness.console import plain
 from harness.records import Failure, Score, Sparsity
+from harness.report.attempts import Attempt
 from harness.report.page import charts
+from harness.report.page.candidate import context
 from harness.report.page.code import highlighted
 from harness.report.page.data import as_json
 from harness.report.server import PageServer
@@ -244,6 +246,21 @@ def test_hostile_code_is_only_text() -> None:
     assert html.count('<span class="hll">') == 1
 
 
+def test_each_failure_has_its_own_line_and_traceback() -> None:
+    code = "x = 1\u2028y\r\n\tboom()\n"
+    errors = [Failure("run", "E", "same", line, f"traceback {line}") for line in (1, 2)]
+    scores = [
+        fake_score("mine.py", level, status=Status.RUNTIME_ERROR, error=error)
+        for level, error in zip(("0.5", "0.6"), errors, strict=True)
+    ]
+    given = report.Results("s", 2, scores, [], {}, "docker", attempts={"mine.py": Attempt(code)})
+    faults = context("mine.py", given, {})["faults"]
+    assert [(one.line, one.source, one.traceback) for one in faults] == [
+        (1, "x = 1\u2028y", "traceback 1"),
+        (2, "boom()", "traceback 2"),
+    ]
+
+
 def test_json_ends_no_script() -> None:
     assert "<" not in as_json({"a": "</script><!--"})
     assert json.loads(as_json({"a": "</script>"})) == {"a": "</script>"}
@@ -290,7 +307,9 @@ def test_served_pages_follow_the_study_and_refuse_other_names(tmp_path: Path, br
             store.add_score(cell, score)
         page.get_by_role("link", name="brand-new").first.wait_for(timeout=15_000, state="attached")
         page.close()
-        request = urllib.request.Request(server.address, headers={"Host": "evil.example"})
-        with pytest.raises(urllib.error.HTTPError, match="403"):
-            urllib.request.urlopen(request)
+        for headers in ({"Host": "evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}):
+            for method in ("GET", "HEAD"):
+                request = urllib.request.Request(server.address, headers=headers, method=method)
+                with pytest.raises(urllib.error.HTTPError, match="403"):
+                    urllib.request.urlopen(request)
         server.shutdown()

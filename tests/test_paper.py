@@ -206,6 +206,38 @@ def test_equal_results_give_equal_bytes(tmp_path: Path) -> None:
     assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
 
 
+@pytest.mark.parametrize("scores", [[fake_score("wanda")], [fake_score("wanda", "2:4")], [candidate("x", "0.5")]])
+def test_a_study_without_people_models_or_ratios_has_its_tables(scores: list[Score], tmp_path: Path) -> None:
+    failed = [replace(score, status="TIMEOUT", perplexity=None) for score in scores]
+    for given in (results(*scores), results(*failed)):
+        assert (tmp_path / "table6.tex") in write(given, tmp_path)
+
+
+def test_levels_are_not_rounded_together() -> None:
+    one = table(1, results(*(fake_score("wanda", level) for level in ("0.555", "0.556", "0.999"))))
+    assert {"0.555", "0.556", "0.999", "0.10"} <= {row[0] for row in one.rows}
+
+
+def test_headings_that_are_equal_when_cut_are_kept_apart(tmp_path: Path) -> None:
+    long = "m" * 70
+    given = results(
+        *(candidate("random-pruning", "0.5", model=f"{long}{end}") for end in "ab"),
+        replace(candidate("random-pruning", "0.5", model="o1, draft"), target="testbed-opt"),
+    )
+    write(given, tmp_path)
+    heading = next(csv.reader((tmp_path / "table4.csv").read_text().splitlines()))
+    assert len(set(heading)) == len(heading)
+
+
+def test_what_is_not_finished_or_not_believed_is_not_ok() -> None:
+    one, two = candidate("l1-norm-pruning", "0.5"), candidate("random-pruning", "0.5")
+    given = results(one, replace(two, quarantined=True))
+    given = replace(given, cells=[("testbed-llama", level, one.pruner) for level in ("0.5", "0.6")])
+    found = {row[1]: row[2] for row in table(4, given).rows}
+    assert found["L1 Norm Pruning"] == "not finished (1 of 1 samples)"
+    assert found["Random Pruning"] == "Error (quarantined)"
+
+
 def test_an_empty_study_has_its_figures_and_no_table(tmp_path: Path) -> None:
     assert write(results(), tmp_path)
     assert (tmp_path / "README.md").read_text().startswith("# study")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from harness import report
@@ -88,6 +89,18 @@ def test_ranking_outside_a_container_is_said(tmp_path: Path) -> None:
     assert "Ranked with the isolation bubblewrap, by request" in (tmp_path / "report" / "leaderboard.md").read_text()
     inside = report.read(results(tmp_path / "inside", SCORES, rank_isolation="any"))
     assert len(inside.notices()) == 1
+
+
+def test_every_name_has_its_row_whatever_it_is(tmp_path: Path) -> None:
+    long = "/home/" + "x" * 130
+    names = [f"{long}/a.py", f"{long}/b.py", "my  pruner.py", "my pruner.py", " ", "\u2028", "a\nb", "wanda"]
+    scores = [fake_score(name, loss=3 + index / 7) for index, name in enumerate(names)]
+    frame = report.write(results(tmp_path, scores))
+    assert frame["pruner"].nunique() == len(names)
+    assert [name[-5:] for name in frame["pruner"][:2]] == ["/a.py", "/b.py"]
+    pairs = pd.read_csv(tmp_path / "report/comparisons.csv")
+    assert len(pairs[["first", "second"]].drop_duplicates()) == len(names) * (len(names) - 1) // 2
+    assert len(list((tmp_path / "report/html/pruners").iterdir())) == len(names)
 
 
 def test_a_study_without_results_has_a_report(tmp_path: Path) -> None:

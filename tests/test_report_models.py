@@ -42,6 +42,14 @@ def test_a_sample_passes_that_is_ok_everywhere() -> None:
     assert found["pass_at_1_low"] < 0.75 < found["pass_at_1_high"]
 
 
+def test_a_sample_that_is_not_finished_is_left_out_until_it_is() -> None:
+    scores = [sample("a", 1), sample("b", 1, status=Status.TIMEOUT), sample("c", 1)]
+    cells = [("testbed-llama", level, f"o1/{idea}/01") for idea in "ab" for level in ("0.5", "0.6")]
+    given = Results("study", 5, scores, [], {}, "docker", cells=[*cells, ("testbed-llama", "0.5", "o1/c/01")])
+    (found,) = by_model(given).to_dict("records")
+    assert (found["samples"], found["passed"]) == (2, 1)
+
+
 def test_a_quarantined_sample_does_not_pass() -> None:
     assert row(sample("a", 1, quarantined=True))["passed"] == 0
 

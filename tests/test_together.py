@@ -11,7 +11,7 @@ from harness.cli import cli
 from harness.errors import UsageError
 from harness.records import Score, Zeros
 from harness.report import Results, publish, together
-from harness.store import Cell, Plan, Store
+from harness.store import Cell, CellFault, Plan, Store
 from harness.testing.fake_bench import FakeLab, fake_score
 
 
@@ -38,6 +38,7 @@ def test_a_pruner_of_both_stands_there_once_and_new_levels_are_added() -> None:
         ("wanda", "0.6"),
     ]
     assert both.planned == 4
+    assert len(both.cells) == 4
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,38 @@ def test_other_targets_may_have_other_protocols() -> None:
     other = results("b", fake_score(target="testbed-opt"), windows=99, id="p2")
     other = replace(other, measurements={"testbed-opt": other.measurements["testbed-llama"]})
     assert together([results("a", fake_score()), other]).targets == ["testbed-llama", "testbed-opt"]
+
+
+def test_equal_runs_meet_wherever_they_stand_and_names_never_collide() -> None:
+    given = [
+        results("a", fake_score("mine.py"), digest="one"),
+        results("b", fake_score("mine.py"), fake_score("mine.py (c)"), digest="two"),
+        results("c", fake_score("mine.py"), digest="two"),
+        results("d", fake_score("mine.py"), digest="three"),
+    ]
+    assert names(together(given)) == ["mine.py", "mine.py (b)", "mine.py (c)", "mine.py (d)"]
+
+
+def test_another_seed_at_another_level_is_no_part_of_the_curve() -> None:
+    given = [results("a", fake_score("random")), results("b", fake_score("random", "0.6", seed=7))]
+    assert names(together(given)) == ["random", "random (b)"]
+
+
+def test_texts_of_another_prompt_are_not_quoted_under_this_one() -> None:
+    first = replace(results("a", fake_score("wanda", text=" a place")), prompt="University is")
+    second = replace(results("b", fake_score("bias", text=" a night")), prompt="It was")
+    both = together([first, second])
+    assert both.prompt == "University is"
+    assert {score.pruner: score.text for score in both.scores} == {"wanda": " a place", "bias": None}
+
+
+def test_what_one_study_finished_is_no_fault_of_the_other() -> None:
+    cell = ("testbed-llama", "0.5", "wanda")
+    fault = CellFault(*cell, "INFRA_SANDBOX", "gone", 1)
+    done = replace(results("a", fake_score("wanda")), cells=[cell])
+    failed = replace(results("b"), cells=[cell], faults=[fault], digests={"wanda": "same"})
+    both = together([done, failed])
+    assert (both.planned, len(both.scores), both.faults, both.unfinished()) == (1, 1, [], set())
 
 
 def test_a_study_given_twice_is_refused() -> None:

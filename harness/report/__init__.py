@@ -11,6 +11,7 @@ from harness.drawing import to_png
 from harness.overlap import nearest_references
 from harness.report import page
 from harness.report.document import document
+from harness.report.names import displayed
 from harness.report.results import Results, read
 from harness.report.together import together
 from harness.stages import figure
@@ -39,6 +40,7 @@ def publish(results: Results, folder: Path) -> pd.DataFrame:
     Raises:
         StorageFault: the folder cannot be written.
     """
+    results = displayed(results)
     nearest = nearest_references(results.scores, results.zeros)
     frame = leaderboard(results.scores, rank_isolation=results.rank_isolation, nearest=nearest)
     pairs = comparisons(results.scores, rank_isolation=results.rank_isolation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from statistics import fmean, median
 
 import pandas as pd
@@ -28,17 +28,24 @@ HEADINGS = (
 def by_model(results: Results) -> pd.DataFrame:
     """A row for each model and target. A sample passes that is OK at every sparsity the study asks for.
 
+    One that is OK so far, but not finished, is left out until it is.
+
     pass@k is unbiased (Chen et al. 2021, equation 1) and the mean over the ideas; k is the least number of samples of
     any idea, and the column is empty where that is 1. The interval of pass@1 is Wilson's over all samples. Tokens and
     cost are empty unless the endpoint told them of every sample; of a model without a valid pruner they are infinite.
     """
     rows = []
+    waiting = results.unfinished()
     groups: dict[tuple[str, str], dict[str, dict[str, list[Score]]]] = {}
     for score in results.scores:
         if score.author == "model":
             ideas = groups.setdefault((score.model or "", score.target), {})
             ideas.setdefault(score.idea or "", {}).setdefault(score.pruner, []).append(score)
-    for (model, target), ideas in groups.items():
+    for (model, target), started in groups.items():
+        ideas = {idea: _finished(samples, target, waiting) for idea, samples in started.items()}
+        ideas = {idea: samples for idea, samples in ideas.items() if samples}
+        if not ideas:
+            continue
         rows.append({"model": plain(model, NAME_CHARACTERS), "target": target, **_row(ideas, results)})
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -83,6 +90,13 @@ def _row(ideas: Mapping[str, Mapping[str, Sequence[Score]]], results: Results) -
         "tokens_per_valid": _share(tokens, passed),
         "cost_per_valid": _share(cost, passed),
     }
+
+
+def _finished(
+    samples: Mapping[str, list[Score]], target: str, waiting: Collection[tuple[str, str]]
+) -> dict[str, list[Score]]:
+    """The samples whose fate is known: one that has failed stays so."""
+    return {name: scores for name, scores in samples.items() if (target, name) not in waiting or not _passed(scores)}
 
 
 def _passed(scores: Sequence[Score]) -> bool:

@@ -31,11 +31,18 @@ class Results:
     """What is known of each pruner's code, by its name."""
     digests: Mapping[str, str | None] = field(default_factory=dict)
     """SHA-256 of the code of each pruner that was run; None where there was none."""
+    cells: Sequence[Cell] = ()
+    """What was planned; empty where that is not known."""
 
     @property
     def targets(self) -> list[str]:
         """The targets of which there are results, in the study's order."""
         return list(dict.fromkeys(score.target for score in self.scores))
+
+    def unfinished(self) -> set[tuple[str, str]]:
+        """Targets and pruners of which a planned cell has no score, as faults of the harness leave them."""
+        scored = {(score.target, score.sparsity, score.pruner) for score in self.scores}
+        return {(target, pruner) for target, sparsity, pruner in self.cells if (target, sparsity, pruner) not in scored}
 
     def dense_perplexity(self, target: str) -> float | None:
         """Of the unpruned target."""
@@ -83,4 +90,5 @@ def read(store_path: Path, rank_isolation: str | None = None) -> Results:
             store.zeros(),
             attempts(digests),
             digests,
+            [cell.key for cell in plan.cells],
         )

@@ -49,10 +49,10 @@ class PageServer(ThreadingHTTPServer):
             files = (self._results, self._results.with_name(f"{self._results.name}-wal"))
             now = " ".join(str(file.stat().st_mtime_ns) for file in files if file.exists())
             if now != self._made:
-                self._made = now
                 try:
                     self._remake()
-                except Fault as fault:  # the pages that are there stay, until there are new results
+                    self._made = now
+                except Fault as fault:  # the pages that are there stay, and it is tried again
                     notice(str(fault))
             return now
 
@@ -66,8 +66,19 @@ class _Handler(SimpleHTTPRequestHandler):
         self._pages = server
         super().__init__(*arguments, directory=str(server.folder))
 
+    def _is_own(self) -> bool:
+        """Whether it is asked by the name of this machine, and by no page of another site."""
+        host, site = self.headers.get("Host", "").partition(":")[0], self.headers.get("Sec-Fetch-Site", "none")
+        return host in _NAMES and site in ("none", "same-origin")
+
+    def do_HEAD(self) -> None:
+        if self._is_own():
+            super().do_HEAD()
+        else:
+            self.send_error(403)
+
     def do_GET(self) -> None:
-        if self.headers.get("Host", "").partition(":")[0] not in _NAMES:
+        if not self._is_own():
             self.send_error(403)
             return
         version = self._pages.version().encode()
@@ -82,6 +93,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def end_headers(self) -> None:
         self.send_header("Cache-Control", "no-store")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
         self.send_header("X-Content-Type-Options", "nosniff")
         super().end_headers()
 

@@ -21,8 +21,9 @@ _NAMES = {"id": "protocol", "weights_sha256": "weights", "tokenizer_sha256": "to
 def together(studies: Sequence[Results]) -> Results:
     """One `Results` of several; a target that two of them have must have been measured alike.
 
-    A pruner that ran in more than one with the same code and the same perplexities stands in it once; one of the same
-    name and other code, or other results, has the study's name behind its own.
+    A pruner that ran in more than one with the same code, seed, isolation and results stands in it once; one of the
+    same name of which that is not so has its study's name behind its own. Texts are kept of the studies that have the
+    first one's prompt.
 
     Raises:
         UsageError: two studies measured a target by different protocols, or one stands in it twice.
@@ -32,60 +33,100 @@ def together(studies: Sequence[Results]) -> Results:
         raise UsageError(f"study {plain(twice, 80)!r} was given twice: give each study once, or rename one")
     for one, other in combinations(studies, 2):
         _check_alike(one, other)
-    merged: dict[Cell, Score] = {}
-    zeros: dict[Cell, Zeros] = {}
-    attempts: dict[str, Attempt] = {}
-    digests: dict[str, str | None] = {}
-    planned = sum(results.planned for results in studies)
+    prompt = next((results.prompt for results in studies if results.prompt), None)
+    whole = _Whole()
     for results in studies:
-        aliases = _aliases(results, merged, digests)
-        for score in results.scores:
-            alias = aliases[score.pruner]
-            key = (score.target, score.sparsity, alias)
-            planned -= key in merged
-            merged.setdefault(key, replace(score, pruner=alias))
-            old = (score.target, score.sparsity, score.pruner)
-            if old in results.zeros:
-                zeros.setdefault(key, results.zeros[old])
-        for name, alias in aliases.items():
-            digests.setdefault(alias, results.digests.get(name))
-            if name in results.attempts:
-                attempts.setdefault(alias, results.attempts[name])
-    prompts = {results.prompt for results in studies}
+        whole.add(results if results.prompt == prompt else _without_texts(results))
+    faults = [fault for results in studies for fault in results.faults]
     return Results(
         name=" and ".join(names),
-        planned=planned,
-        scores=_grouped(merged.values()),
-        faults=[fault for results in studies for fault in results.faults],
-        measurements={target: m for results in reversed(studies) for target, m in results.measurements.items()},
+        planned=len(whole.cells),
+        scores=_grouped(whole.scores.values()),
+        faults=[one for one in faults if (one.target, one.sparsity, one.pruner) not in whole.scores],
+        measurements=whole.measurements,
         rank_isolation="any" if all(results.rank_isolation == "any" for results in studies) else "docker",
-        prompt=prompts.pop() if len(prompts) == 1 else None,
-        zeros=zeros,
-        attempts=attempts,
-        digests=digests,
+        prompt=prompt,
+        zeros=whole.zeros,
+        attempts=whole.attempts,
+        digests=whole.digests,
+        cells=list(whole.cells),
     )
 
 
-def _aliases(results: Results, merged: Mapping[Cell, Score], digests: Mapping[str, str | None]) -> dict[str, str]:
-    """What each pruner of a study is called among those that are there already."""
-    aliases: dict[str, str] = {}
-    for score in results.scores:
-        earlier = merged.get((score.target, score.sparsity, score.pruner))
-        other_code = score.pruner in digests and digests[score.pruner] != results.digests.get(score.pruner)
-        other_result = earlier is not None and _result(earlier) != _result(score)
-        if other_code or other_result:
-            aliases[score.pruner] = f"{score.pruner} ({results.name})"
-        else:
-            aliases.setdefault(score.pruner, score.pruner)
-    return aliases
+class _Whole:
+    """What has been put together so far."""
+
+    def __init__(self) -> None:
+        self.scores: dict[Cell, Score] = {}
+        self.zeros: dict[Cell, Zeros] = {}
+        self.attempts: dict[str, Attempt] = {}
+        self.digests: dict[str, str | None] = {}
+        self.measurements: dict[str, Measurement] = {}
+        self.cells: dict[Cell, None] = {}
+        self._settings: dict[str, set[tuple[int, str]]] = {}
+
+    def add(self, results: Results) -> None:
+        """One more study."""
+        by_pruner: dict[str, dict[Cell, Score]] = {name: {} for name in results.digests}
+        for score in results.scores:
+            by_pruner.setdefault(score.pruner, {})[(score.target, score.sparsity, score.pruner)] = score
+        own = set(by_pruner)
+        aliases: dict[str, str] = {}
+        for name, cells in by_pruner.items():
+            alias = aliases[name] = self._alias(name, cells, results, own - {name} | set(aliases.values()))
+            self.digests[alias] = results.digests.get(name)
+            self._settings.setdefault(alias, set()).update(_settings(cells))
+            for (target, sparsity, _), score in cells.items():
+                self.scores.setdefault((target, sparsity, alias), replace(score, pruner=alias))
+            if name in results.attempts:
+                self.attempts.setdefault(alias, results.attempts[name])
+        for (target, sparsity, name), zeros in results.zeros.items():
+            self.zeros.setdefault((target, sparsity, aliases[name]), zeros)
+        scored = [(score.target, score.sparsity, score.pruner) for score in results.scores]
+        for target, sparsity, name in (*results.cells, *scored):
+            self.cells[(target, sparsity, aliases.get(name, name))] = None
+        for target, measurement in results.measurements.items():
+            known = self.measurements.get(target, measurement)
+            text = known.dense_text if known.dense_text is not None else measurement.dense_text
+            self.measurements[target] = replace(known, layers=known.layers or measurement.layers, dense_text=text)
+
+    def _alias(self, name: str, cells: Mapping[Cell, Score], results: Results, taken: set[str]) -> str:
+        """What a pruner is called here: as one that is there already if it is the same, else by a name of its own."""
+        known = [alias for alias in self.digests if alias == name or alias.startswith(f"{name} (")]
+        for alias in known:
+            if alias not in taken - {name} and self._is_same(alias, cells, results.digests.get(name)):
+                return alias
+        fresh, number = name, 1
+        while fresh in self.digests or (fresh in taken and fresh != name):
+            fresh = f"{name} ({results.name})" if number == 1 else f"{name} ({results.name}, {number})"
+            number += 1
+        return fresh
+
+    def _is_same(self, alias: str, cells: Mapping[Cell, Score], digest: str | None) -> bool:
+        settings = self._settings[alias] | _settings(cells)
+        shared = [(self.scores.get((target, sparsity, alias)), one) for (target, sparsity, _), one in cells.items()]
+        alike = all(one is None or _result(one) == _result(other) for one, other in shared)
+        return self.digests[alias] == digest and len(settings) <= 1 and alike
+
+
+def _settings(cells: Mapping[Cell, Score]) -> set[tuple[int, str]]:
+    return {(score.seed, score.isolation) for score in cells.values()}
 
 
 def _result(score: Score) -> tuple[Any, ...]:
-    return score.status, score.perplexity, score.isolation, score.seed
+    return score.status, score.perplexity
+
+
+def _without_texts(results: Results) -> Results:
+    return replace(
+        results,
+        scores=[replace(score, text=None) for score in results.scores],
+        measurements={target: replace(one, dense_text=None) for target, one in results.measurements.items()},
+    )
 
 
 def _check_alike(one: Results, other: Results) -> None:
-    for target in one.measurements.keys() & other.measurements.keys():
+    for target in sorted(one.measurements.keys() & other.measurements.keys()):
         first, second = (_facts(results.measurements[target]) for results in (one, other))
         differing = [name for name in first if first[name] != second[name] and name != "id"]
         if first["id"] != second["id"] or differing:

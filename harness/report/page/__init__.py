@@ -19,6 +19,7 @@ from harness.curves import over_sparsities
 from harness.report.document import CURVES, MODELS, WINS, curve_texts, protocol_text
 from harness.report.models import HEADINGS, by_model, texts
 from harness.report.page import candidate, charts, data
+from harness.report.page.code import readable
 from harness.report.results import Results
 from harness.stages.leaderboard import SUMMARY_HEADINGS, by_sparsity, summary, summary_texts
 from harness.standings import NAME_CHARACTERS, wins
@@ -55,7 +56,7 @@ def write(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, folder: Pa
     files |= {f"assets/{path.name}": path.read_text(encoding="utf-8") for path in sorted(charts.assets().iterdir())}
     for prompt, page in prompts.items():
         asked = [(plain(name, NAME_CHARACTERS), pages[name]) for name in pages if _prompt(results, name) == prompt]
-        files[page] = _page("prompt", "../", results, prompt=plain(prompt, _PROMPT_CHARACTERS), pruners=asked)
+        files[page] = _page("prompt", "../", results, prompt=readable(prompt, _PROMPT_CHARACTERS), pruners=asked)
     for name, page in pages.items():
         context = candidate.context(name, results, prompts)
         references = list(dict.fromkeys(key for row in context["masks"] for key in row["alike"]))

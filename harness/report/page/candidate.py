@@ -9,8 +9,8 @@ from typing import Any
 from harness.console import plain
 from harness.names import slug
 from harness.overlap import likeness
-from harness.records import Score
-from harness.report.page.code import highlighted
+from harness.records import Failure, Score
+from harness.report.page.code import highlighted, readable
 from harness.report.page.data import heat
 from harness.report.results import Results
 from harness.stages.idea import ideas
@@ -21,6 +21,7 @@ _MESSAGE_CHARACTERS = 2000
 _TRACEBACK_CHARACTERS = 8000
 _ANSWER_CHARACTERS = 60_000
 _TEXT_CHARACTERS = 600
+_CODE_CHARACTERS = 200_000
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def context(pruner: str, results: Results, prompts: Mapping[str, str]) -> dict[s
         "faults": found,
         "code": None if code is None else highlighted(code, next((one.line for one in found if one.line), None)),
         "prompt_page": prompts.get(attempt.prompt or "") if attempt else None,
-        "answer": plain(attempt.answer, _ANSWER_CHARACTERS) if attempt and attempt.answer is not None else None,
+        "answer": readable(attempt.answer, _ANSWER_CHARACTERS) if attempt and attempt.answer is not None else None,
         "texts": [
             (score.target, score.sparsity, plain(f"{results.prompt or ''}{score.text}", _TEXT_CHARACTERS))
             for score in scores
@@ -86,28 +87,25 @@ def context(pruner: str, results: Results, prompts: Mapping[str, str]) -> dict[s
 
 def _faults(scores: Sequence[Score], code: str | None) -> list[Fault]:
     """One for each different failure."""
-    cells: dict[tuple[Any, ...], list[str]] = {}
+    cells: dict[tuple[str, Failure | None], list[str]] = {}
     for score in scores:
         if score.status != Status.OK:
-            error = score.error
-            key = (score.status, *(() if error is None else (error.stage, error.type, error.message, error.line)))
-            cells.setdefault(key, []).append(f"{score.target} at {score.sparsity}")
-    lines = (code or "").splitlines()
+            cells.setdefault((score.status, score.error), []).append(f"{score.target} at {score.sparsity}")
+    lines = readable(code or "", _CODE_CHARACTERS).split("\n")
     faults = []
-    for (status, *rest), where in cells.items():
-        stage, kind, message, line = rest or ("", "", "", None)
-        error = next(s.error for s in scores if s.status == status and (s.error is None or s.error.message == message))
-        traceback = error.traceback if error else None
+    for (status, error), where in cells.items():
+        found = error or Failure("", "", "")
+        line, traceback = found.line, found.traceback
         faults.append(
             Fault(
                 status,
-                stage,
+                found.stage,
                 Status(status).meaning,
-                plain(str(kind), 100),
-                plain(str(message), _MESSAGE_CHARACTERS),
+                plain(found.type, 100),
+                plain(found.message, _MESSAGE_CHARACTERS),
                 line,
-                plain(lines[line - 1].strip(), 300) if line and 0 < line <= len(lines) else None,
-                None if traceback is None else plain(traceback, _TRACEBACK_CHARACTERS),
+                lines[line - 1].strip()[:300] if line and 0 < line <= len(lines) else None,
+                None if traceback is None else readable(traceback, _TRACEBACK_CHARACTERS),
                 ", ".join(where[:6]) + (f" and {len(where) - 6} more" if len(where) > 6 else ""),
             )
         )

@@ -152,7 +152,7 @@ def heat_map() -> dict[str, Any]:
             "tooltip": [
                 {"field": "kind", "type": "nominal", "title": "layer"},
                 {"field": "block", "type": "ordinal"},
-                {"field": "sparsity", "type": "quantitative", "format": ".1%"},
+                {"field": "sparsity", "type": "quantitative", "format": ".0%"},
             ],
         },
     }

@@ -23,13 +23,18 @@ _CLASSES = {
 }
 
 
+def readable(text: str, limit: int) -> str:
+    """Text of several lines, bounded: tabs become spaces, all lines end alike, and no control character is left."""
+    return plain(text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    "), limit)
+
+
 def highlighted(code: str, marked: int | None = None) -> str:
     """`code` as HTML, one element a line; the line `marked`, from 1, stands out.
 
     Nothing of the code is markup: every character of it is escaped, and what no screen should show is replaced.
     """
     lines = [""]
-    shown = plain(code.replace("\t", "    ").replace("\r\n", "\n"), _CHARACTERS)
+    shown = readable(code, _CHARACTERS)
     for kind, text in lex(shown, PythonLexer(stripnl=False, ensurenl=False)):
         style = next((name for token, name in _CLASSES.items() if kind[: len(token)] == token), None)
         first, *rest = (escape(part) for part in text.split("\n"))

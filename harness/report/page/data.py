@@ -15,6 +15,7 @@ import pandas as pd
 from harness.console import plain
 from harness.records import Measurement, Sparsity, Zeros
 from harness.report.page import charts
+from harness.report.page.code import readable
 from harness.report.results import Results
 from harness.standings import GROUP, NAME_CHARACTERS
 
@@ -113,14 +114,14 @@ def _pairs(pairs: pd.DataFrame, groups: Mapping[Any, int], places: Mapping[str, 
         one: dict[str, Any] = {"group": groups[key], "members": [places[name] for name in members]}
         one["better"] = "".join(_BETTER[row["better"]] for row in ordered)
         if numbers:
-            one["numbers"] = [[_plain(row[name], 4) for name in ("ratio", "low", "high", "p_holm")] for row in ordered]
+            one["numbers"] = [[_plain(row[name]) for name in ("ratio", "low", "high", "p_holm")] for row in ordered]
         found.append(one)
     return found
 
 
 def _code(results: Results, pruner: str) -> str | None:
     attempt = results.attempts.get(pruner)
-    return None if attempt is None or attempt.code is None else plain(attempt.code, _CODE_CHARACTERS)
+    return None if attempt is None or attempt.code is None else readable(attempt.code, _CODE_CHARACTERS)
 
 
 def _plain(value: Any, digits: int = 6) -> Any:

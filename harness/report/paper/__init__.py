@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harness import atomic
 from harness.drawing import to_pdf, to_png
+from harness.report.names import displayed
 from harness.report.paper import figures
 from harness.report.paper.table import Table, as_csv, as_latex, as_markdown
 from harness.report.paper.tables import tables
@@ -30,6 +31,7 @@ def write(results: Results, folder: Path) -> list[Path]:
     Raises:
         StorageFault: the folder cannot be written.
     """
+    results = displayed(results)
     found = tables(results)
     numbers = sorted({table.number for table in found})
     contents = {"README.md": _overview(results, found), "paper.tex": _typesettable(numbers)}

@@ -68,7 +68,7 @@ def as_csv(tables: Sequence[Table]) -> str:
     """The tables of all targets under each other, at full precision; empty where nothing was measured."""
     frames = []
     for table in tables:
-        headings = [f"{one.heading} ({one.sub})" if one.sub else one.heading for one in table.columns]
+        headings = _distinct(f"{one.heading} ({one.sub})" if one.sub else one.heading for one in table.columns)
         cells = [[_cell(value) for value in row] for row in table.rows]
         frame = pd.DataFrame(cells, columns=headings, dtype="object")
         frame.insert(0, "Target", plain(table.target, 120))
@@ -109,6 +109,19 @@ def value_text(value: Value) -> str:
     return f"{value:.3f}" if value < _PLAIN_BELOW else f"{value:.2e}"
 
 
+def _distinct(headings: Iterable[str]) -> list[str]:
+    """The headings, numbered where they are equal: tables of several targets are joined by them."""
+    found: list[str] = []
+    for heading in ("Target", *headings):
+        number = 1
+        name = heading
+        while name in found:
+            number += 1
+            name = f"{heading} ({number})"
+        found.append(name)
+    return found[1:]
+
+
 def _cell(value: Value) -> object:
     return "" if value is None else repr(value) if isinstance(value, float) else plain(value, 400)
 
@@ -132,7 +145,7 @@ def _width(table: Table, places: Sequence[int]) -> int:
     """Characters of the columns under one heading, about."""
     columns = [table.columns[place] for place in places]
     cells = [
-        _WIDE_CHARACTERS if one.wide else max(len(one.sub), *(len(value_text(row[place])) for row in table.rows)) + 2
+        _WIDE_CHARACTERS if one.wide else max([len(one.sub), *(len(value_text(row[place])) for row in table.rows)]) + 2
         for one, place in zip(columns, places, strict=True)
     ]
     return max(sum(cells), len(columns[0].heading) + 2)

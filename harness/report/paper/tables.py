@@ -6,7 +6,7 @@ Only ratios stand in them, as in the draft: patterns and structures are in the l
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from harness.console import plain
 from harness.records import Score, Sparsity
@@ -111,7 +111,7 @@ def _by_level(
         headings += [Column(heading, _HERE)] + [Column(heading, _DRAFT)] * bool(drafts[heading])
     rows = []
     for level in sorted({level for part in (*columns.values(), *drafts.values()) for level in part}):
-        row: list[Value] = [f"{level:.2f}"]
+        row: list[Value] = [_level(level)]
         for heading, scores in columns.items():
             row.append(_value(scores.get(level)))
             row += [drafts[heading].get(level)] * bool(drafts[heading])
@@ -127,6 +127,7 @@ def _attempts(number: int, target: str, results: Results) -> Table:
             samples = attempts.setdefault((score.model or "", score.idea or ""), {})
             samples.setdefault(score.pruner, []).append(score)
     models = list(dict.fromkeys(model for model, _ in attempts))
+    waiting = {pruner for where, pruner in results.unfinished() if where == target}
     known = {idea.slug: idea for idea in ideas()}
     others = dict.fromkeys(slug for _, slug in attempts if slug not in known)
     printed = {int(row["Number"]): row for row in draft.rows(number)}
@@ -135,7 +136,7 @@ def _attempts(number: int, target: str, results: Results) -> Table:
         idea = known.get(slug)
         row = printed.get(idea.number or 0, {}) if idea else {}
         title = idea.title if idea else plain(slug, _NAME_CHARACTERS)
-        cells = [_outcome(attempts.get((model, slug), {})) for model in models]
+        cells = [_outcome(attempts.get((model, slug), {}), waiting) for model in models]
         rows.append((row.get("Number", ""), title, *cells, row.get("Status"), row.get("Usage Scenario")))
     headings = [Column("Status", plain(model, _NAME_CHARACTERS), is_text=True) for model in models]
     begin, end = (Column("Number"), Column("Core idea", is_text=True)), Column("Usage scenario", is_text=True)
@@ -161,7 +162,7 @@ def _texts(number: int, target: str, results: Results) -> Table:
             text = measurement.dense_text if measurement else None
         spoken = None if text is None else plain(f"{prompt}{text}", _TEXT_CHARACTERS).replace("\n", " ")
         theirs = draft.value(row["Perplexity"]) if row else None
-        rows.append((f"{level:.2f}", value, theirs, spoken, row.get(draft.PROMPT)))
+        rows.append((_level(level), value, theirs, spoken, row.get(draft.PROMPT)))
     notes = [_about(draft.OPT, target, results), f"Pruned by {pruner}; the draft does not name its pruner."]
     if not with_texts:
         notes.append(f'The study asked for no texts: text = "{draft.PROMPT}" in its file does.')
@@ -170,24 +171,36 @@ def _texts(number: int, target: str, results: Results) -> Table:
     return Table(number, _CAPTIONS[number], target, columns, tuple(rows), tuple(notes))
 
 
-def _outcome(samples: Mapping[str, Sequence[Score]]) -> str | None:
+def _outcome(samples: Mapping[str, Sequence[Score]], waiting: Collection[str]) -> str | None:
     """What came of the samples of an idea, in the draft's words, with how many and why where it is not plain."""
     if not samples:
         return None
-    passed = [name for name, scores in samples.items() if all(score.status == Status.OK for score in scores)]
+    passed = [name for name, scores in samples.items() if all(map(_is_ok, scores))]
+    if open_ones := [name for name in passed if name in waiting]:
+        return f"not finished ({len(open_ones)} of {len(samples)} samples)"
     failed = [score for name, scores in samples.items() if name not in passed for score in scores]
     cause = _cause(failed) if failed else ""
     if len(samples) > 1:
         return f"OK in {len(passed)} of {len(samples)}" + (f" ({cause})" if cause else "")
-    fine = sum(score.status == Status.OK for score in failed)
+    fine = sum(map(_is_ok, failed))
     if passed or fine:
         return Outcome.OK.value if passed else f"OK at {fine} of {len(failed)} levels ({cause})"
     return cause if cause == Outcome.NA else f"{Outcome.ERROR.value} ({cause})"
 
 
+def _level(level: float) -> str:
+    """`0.50` as in the draft, with more digits only where it has them."""
+    return max(f"{level:.2f}", f"{level:g}", key=len)
+
+
+def _is_ok(score: Score) -> bool:
+    return score.status == Status.OK and not score.quarantined
+
+
 def _cause(scores: Iterable[Score]) -> str:
-    """The commonest status that is not OK."""
-    return Counter(score.status for score in scores if score.status != Status.OK).most_common(1)[0][0]
+    """What is not OK most often."""
+    bad = (score for score in scores if not _is_ok(score))
+    return Counter("quarantined" if one.quarantined else one.status for one in bad).most_common(1)[0][0]
 
 
 def _value(score: Score | None) -> Value:

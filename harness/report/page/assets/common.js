@@ -17,6 +17,12 @@ const Harness = {
     return value < 1000 ? value.toFixed(2) : Math.round(value).toLocaleString("en-US");
   },
 
+  ratio(value) {
+    if (value === null || value === undefined) return "";
+    if (value >= 1000) return value < 1e7 ? Math.round(value).toLocaleString("en-US") : value.toExponential(2);
+    return value < 0.01 ? value.toExponential(2) : value.toFixed(3);
+  },
+
   fixed(value, digits) {
     return value === null || value === undefined ? "" : value.toFixed(digits);
   },
@@ -71,12 +77,14 @@ const Harness = {
   if (location.protocol.startsWith("http")) {
     // served while a study runs: shown again when there are new results
     let version = null;
-    setInterval(async () => {
+    const ask = async () => {
       try {
         const text = await (await fetch("/version")).text();
         if (version !== null && version !== text) location.reload();
         version = text;
       } catch { /* the server has ended: what is shown stays */ }
-    }, 3000);
+    };
+    ask(); // before the data are read: what changes later is seen
+    setInterval(ask, 3000);
   }
 })();

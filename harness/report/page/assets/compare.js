@@ -38,7 +38,7 @@
       const row = Harness.element("tr");
       const shown = cells.map((r) => (r ? Harness.perplexity(r.perplexity) || r.status : ""));
       const verdict = test ? { 1: first, 0: "cannot be told apart", "-1": second }[test.better] : "";
-      const numbers = test && test.ratio ? [test.ratio.toFixed(3), `${Harness.fixed(test.low, 3)} to ${Harness.fixed(test.high, 3)}`, test.p < 0.001 ? "< 0.001" : test.p.toFixed(3)] : ["", "", ""];
+      const numbers = test && test.ratio ? [Harness.ratio(test.ratio), `${Harness.ratio(test.low)} to ${Harness.ratio(test.high)}`, test.p < 0.001 ? "< 0.001" : test.p.toFixed(3)] : ["", "", ""];
       row.append(Harness.element("th", group.sparsity, { scope: "row" }));
       row.append(...[...shown, ...numbers, verdict].map((text) => Harness.element("td", text)));
       return [row];
@@ -88,6 +88,7 @@
   }
 
   for (const id of ["first", "second", "target"]) part(id).addEventListener("input", show);
+  if (!names.length) return;
   Harness.listeners.push(show);
-  if (names.length) show();
+  show();
 })();
