@@ -37,7 +37,7 @@ def write(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, folder: Pa
     """Write the pages, and return the one to open; the same bytes for the same results.
 
     Args:
-        results: of a study.
+        results: of a study, its pruners as `displayed` names them.
         frame: its `leaderboard`.
         pairs: its `comparisons`.
         folder: made when missing; pages of an earlier report that are not written again go.
@@ -55,7 +55,7 @@ def write(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, folder: Pa
     }
     files |= {f"assets/{path.name}": path.read_text(encoding="utf-8") for path in sorted(charts.assets().iterdir())}
     for prompt, page in prompts.items():
-        asked = [(plain(name, NAME_CHARACTERS), pages[name]) for name in pages if _prompt(results, name) == prompt]
+        asked = [(name, page) for name, page in pages.items() if _prompt(results, name) == prompt]
         files[page] = _page("prompt", "../", results, prompt=readable(prompt, _PROMPT_CHARACTERS), pruners=asked)
     for name, page in pages.items():
         context = candidate.context(name, results, prompts)
@@ -88,7 +88,7 @@ def _index(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, pages: Ma
         "notices": results.notices(),
         "tables": [table for table in tables if table["rows"] or table["id"] == "failures"],
         "protocols": [protocol_text(measurement) for measurement in results.measurements.values()],
-        "pages": {plain(name, NAME_CHARACTERS): page for name, page in pages.items()},
+        "pages": pages,
     }
 
 

@@ -64,7 +64,7 @@ def context(pruner: str, results: Results, prompts: Mapping[str, str]) -> dict[s
     found = _faults(scores, code)
     idea = next((one for one in ideas() if one.slug == first.idea), None)
     return {
-        "name": plain(pruner, NAME_CHARACTERS),
+        "name": pruner,
         "author": first.author,
         "model": None if first.model is None else plain(first.model, NAME_CHARACTERS),
         "idea": None if first.idea is None else idea.title if idea else plain(first.idea, NAME_CHARACTERS),
@@ -125,7 +125,7 @@ def _masks(scores: Sequence[Score], results: Results) -> list[dict[str, Any]]:
             theirs = results.zeros.get((score.target, score.sparsity, name))
             found = likeness(own.sample, theirs.sample) if theirs and name != score.pruner else None
             if found is not None:
-                alike[plain(name, NAME_CHARACTERS)] = f"{found.agreement:.3f}"
+                alike[name] = f"{found.agreement:.3f}"
         if alike:
             rows.append({"target": score.target, "sparsity": score.sparsity, "alike": alike})
     return rows

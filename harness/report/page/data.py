@@ -12,12 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from harness.console import plain
 from harness.records import Measurement, Sparsity, Zeros
 from harness.report.page import charts
 from harness.report.page.code import readable
 from harness.report.results import Results
-from harness.standings import GROUP, NAME_CHARACTERS
+from harness.standings import GROUP
 
 _MOST_PAIRS = 20_000
 """Beyond, the numbers of pairs are left to comparisons.csv: the page would be too large."""
@@ -35,17 +34,16 @@ _BETTER = {"first": "<", "tie": "=", "second": ">"}
 def study(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, pages: Mapping[str, str]) -> dict[str, Any]:
     """The leaderboard, its comparisons and all code; `pages` are the pages of pruners, by name."""
     groups = {key: place for place, key in enumerate(dict.fromkeys(frame[GROUP].itertuples(index=False, name=None)))}
-    authors = {plain(score.pruner, NAME_CHARACTERS): score.author for score in results.scores}
+    authors = {score.pruner: score.author for score in results.scores}
     places = {name: place for place, name in enumerate(authors)}
-    known = {plain(name, NAME_CHARACTERS): name for name in dict.fromkeys(score.pruner for score in results.scores)}
     looks = dict(zip(authors, charts.colours(authors.values()), strict=True))
     pruners = [
         {
             "name": name,
             "author": author,
             "colour": looks[name],
-            "page": pages.get(known[name]),
-            "code": _code(results, known[name]),
+            "page": pages[name],
+            "code": _code(results, name),
         }
         for name, author in authors.items()
     ]
