@@ -23,7 +23,7 @@ from harness.sandboxes import open_sandbox
 from harness.schedule import schedule
 from harness.stages.continuation import TEXT_TOKENS, TextPrompt, continued
 from harness.stages.pruned_weights import PrunedWeights
-from harness.stages.sandbox_run import Job, sandbox_run
+from harness.stages.sandbox_run import Job, SandboxRuns
 from harness.stages.score import Measured, measure, window_losses
 from harness.status import Status
 from harness.targets import Target
@@ -68,6 +68,10 @@ class Bench:
     def _checkpoint(self) -> Checkpoint:
         """The dense weights on the device that computes."""
         return Checkpoint(self.target.folder, torch.device(self.device))
+
+    @cached_property
+    def _runs(self) -> SandboxRuns:
+        return SandboxRuns(self.sandbox, self.limits)
 
     @property
     def isolation(self) -> str:
@@ -133,6 +137,8 @@ class Bench:
         pruner: Pruner,
         sparsity: Sparsity,
         then: Callable[[Score, PrunedWeights], object] | None = None,
+        *,
+        more: bool = False,
     ) -> Score:
         """Run a pruner in the sandbox, check what came out, and measure it.
 
@@ -140,6 +146,7 @@ class Bench:
             pruner: what to run.
             sparsity: what it is asked for.
             then: called with a score that is OK and the weights that it is of, which are gone afterwards.
+            more: whether another one follows: then its container starts while this one is scored.
 
         Raises:
             UsageError: as `check_sparsity`.
@@ -158,7 +165,7 @@ class Bench:
             known = known_statistics(self.target, self._checkpoint, calibration, self._torch_dtype, pruner.source)
         asked = (sparsities, self.statistics, self.seed, self.dtype, self.device)
         job = Job(pruner.source, self.target, calibration, *asked, known)
-        with sandbox_run(job, self.sandbox, self.limits) as run:
+        with self._runs.run(job, more=more) as run:
             ran = replace(
                 blank,
                 sandbox_seconds=run.execution.wall_seconds,

@@ -157,6 +157,9 @@ class Execution:
     wall_seconds: float
     cpu_seconds: float | None = None
     peak_memory_bytes: int | None = None
+    contended: bool = False
+    """At the deadline, other work had kept it from the processors for most of the time in which it could have used
+    them. Never True where it can't be seen."""
 
 
 class Sandbox(Protocol):
@@ -176,6 +179,18 @@ class Sandbox(Protocol):
         Raises:
             SandboxFault, ImageFault: the sandbox itself failed; says nothing about the program inside.
         """
+        ...
+
+    def warm(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> None:
+        """Start what the next `execute` with just these arguments will need, where the level can; returns at once.
+
+        The program then waits, its libraries loaded, until the file mounted at `sandbox.waiting.GO` is no longer
+        empty. Whatever fails here, `execute` meets again and reports.
+        """
+        ...
+
+    def cool(self) -> None:
+        """End what `warm` started and nothing has used."""
         ...
 
 

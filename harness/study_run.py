@@ -41,8 +41,8 @@ class Bench(Protocol):
         """Raises UsageError when the target has nothing of what the sparsity is about."""
         ...
 
-    def score(self, pruner: Pruner, sparsity: Sparsity) -> Score:
-        """Prune in the sandbox, check, score; raises Fault when the harness itself failed."""
+    def score(self, pruner: Pruner, sparsity: Sparsity, *, more: bool = False) -> Score:
+        """Prune in the sandbox, check, score; `more` when another one follows. Raises Fault when the harness failed."""
         ...
 
 
@@ -100,7 +100,7 @@ def run(
                 bench.check_sparsity(Sparsity.parse(label))
             _check_protocol(store, target, bench)
             for cell in todo:
-                _run_cell(store, bench, cell, by_name[cell.pruner])
+                _run_cell(store, bench, cell, by_name[cell.pruner], more=cell is not todo[-1])
                 task.advance()
     return tally(store)
 
@@ -111,12 +111,12 @@ def tally(store: Store) -> Tally:
     return Tally(len(recorded.cells) if recorded else 0, len(store.scores()), len(store.faults()))
 
 
-def _run_cell(store: Store, bench: Bench, cell: Cell, pruner: Pruner) -> None:
+def _run_cell(store: Store, bench: Bench, cell: Cell, pruner: Pruner, *, more: bool) -> None:
     if store.has_score(cell):  # another process did it meanwhile
         return
     try:
         # a path as target may have another name in the score; results are filed under the study's
-        score = replace(bench.score(pruner, Sparsity.parse(cell.sparsity)), target=cell.target)
+        score = replace(bench.score(pruner, Sparsity.parse(cell.sparsity), more=more), target=cell.target)
     except Fault as fault:
         _record_fault(store, [cell], fault)
         return

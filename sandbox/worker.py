@@ -1,5 +1,6 @@
 """The program inside the sandbox: `python -m sandbox.worker JOB.json` runs one pruner on one job.
 
+It may be started before there is a job: it waits, its libraries loaded, until the file `go` beside the job has a byte.
 It reads the job beside the dense model, the calibration tokens and the pruner's file, and writes the output file of
 `sandbox.layout` and a report of at most 64 KiB. The report names the kind of an error and its words; whether
 there was a result is for the host to see. The pruner's code shares this process, so nothing here is trusted outside.
@@ -25,6 +26,7 @@ from sandbox import interface
 from sandbox.checkpoint import CPU, Checkpoint
 from sandbox.layout import LayerSpec, Layout, OutputFile
 from sandbox.task import PruningTask, Sparsity
+from sandbox.waiting import GO, wait
 from sandbox.weights import BadWeight
 
 REPORTED = 10
@@ -190,6 +192,7 @@ def main() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
+    wait(Path(GO))
     code = run(Path(sys.argv[1]), Path("/out"))
     os._exit(code)  # no exit handlers, threads or finalisers of the pruner's
 

@@ -22,6 +22,7 @@ from harness.errors import InputFault
 from harness.pipeline import open_bench
 from harness.records import Execution, Limits, Mount, Sparsity
 from harness.targets import Target, quantity
+from harness.testing.trusted_sandbox import TrustedSandbox
 from sandbox import streaming, worker
 from sandbox.checkpoint import Checkpoint
 from sandbox.layout import LayerSpec, Layout, OutputFile
@@ -288,10 +289,8 @@ def test_statistics_are_those_of_plain_hooks(decoder: Decoder, make_task: Callab
         torch.testing.assert_close(layer.inputs.sum(dim=0), inputs.sum(dim=0), **CLOSE)
 
 
-class InProcess:
+class InProcess(TrustedSandbox):
     """The worker's program in this process: a run costs no start of Python."""
-
-    isolation = "none"
 
     def execute(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> Execution:
         """As `harness.records.Sandbox` says."""

@@ -34,7 +34,7 @@ def command(
     from harness.cli._output import check_writable, print_scores, print_texts, short, write_json
     from harness.errors import Fault
     from harness.pruners import find
-    from harness.records import Sparsity
+    from harness.records import Score, Sparsity
 
     found = [find(name) for name in pruners]
     wanted = list(dict.fromkeys(Sparsity.parse(text) for text in sparsities.split(",")))
@@ -44,13 +44,15 @@ def command(
     bench = open_bench(target, **bench_arguments)  # type: ignore[arg-type]
     for sparsity in wanted:
         bench.check_sparsity(sparsity)
-    scores, faults = [], []
-    with console.progress(f"{len(found)} pruners on {target}", len(found) * len(wanted)) as bar:
+    scores: list[Score] = []
+    faults: list[Fault] = []
+    cells = len(found) * len(wanted)
+    with console.progress(f"{len(found)} pruners on {target}", cells) as bar:
         for sparsity in wanted:
             for pruner in found:
                 console.notice(f"{short(pruner.name)} at {sparsity.label} on {target}")
                 try:
-                    scores.append(bench.score(pruner, sparsity))
+                    scores.append(bench.score(pruner, sparsity, more=len(scores) + 1 < cells))
                 except Fault as fault:
                     faults.append(fault)
                     scores.append(bench.faulted(pruner, sparsity, fault.status, str(fault)))

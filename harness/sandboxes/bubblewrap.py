@@ -60,7 +60,14 @@ class BubblewrapSandbox:
                 command, plan = _by_way_of_entry(self._bwrap, command, places)
             else:
                 command = [str(self._bwrap), *command]
-            return supervise(command, plan, program.fileno(), pipes, limits.timeout_seconds)
+            processors = min(limits.threads, os.cpu_count() or 1)
+            return supervise(command, plan, program.fileno(), pipes, limits.timeout_seconds, processors)
+
+    def warm(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> None:
+        """As `harness.records.Sandbox` says; nothing waits at this level."""
+
+    def cool(self) -> None:
+        """As `harness.records.Sandbox` says."""
 
 
 def check() -> str:

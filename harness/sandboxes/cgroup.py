@@ -38,6 +38,16 @@ class Usage:
             self.oom_kills = kills
 
 
+def processes(pid: int, container_id: str) -> list[int]:
+    """Ids, on the host, of all processes of the container; empty when it has ended or cannot be seen from here."""
+    for _, folder in _groups(pid, container_id):
+        try:
+            return [int(line) for line in (folder / "cgroup.procs").read_text().split()]
+        except OSError:
+            continue
+    return []
+
+
 def _groups(pid: int, container_id: str) -> list[tuple[list[str], Path]]:
     """Controllers and folder of each group of the process; only folders that bear the container's id."""
     try:

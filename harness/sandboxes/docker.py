@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import signal
 import time
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +18,14 @@ from docker.errors import APIError, NotFound
 from docker.types import DeviceRequest, LogConfig, Ulimit
 from docker.types import Mount as Bind
 
-from harness.errors import ImageFault, SandboxFault
+from harness.errors import Fault, ImageFault, SandboxFault
 from harness.records import Execution, Limits, Mount
 from harness.sandboxes import interior, readback, seccomp
-from harness.sandboxes.cgroup import Usage
+from harness.sandboxes.cgroup import Usage, processes
+from harness.sandboxes.contention import contended, waited_seconds
 from harness.sandboxes.engine import connect
 from harness.sandboxes.image import find_image
+from sandbox.waiting import IDLE_SECONDS
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -35,7 +40,34 @@ _CONFLICT = 409
 _FIRST_GPU = DeviceRequest(device_ids=["0"], capabilities=[["gpu"]])
 
 _running: set[str] = set()
-"""Names of the containers that this process is waiting for."""
+"""Names of the containers that this process is waiting for, or has started ahead."""
+
+_starters = ThreadPoolExecutor(1, "harness-starter")
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What a container is made for."""
+
+    mounts: tuple[Mount, ...]
+    limits: Limits
+    file_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A container that was started ahead."""
+
+    request: _Request
+    since: float
+    started: Future[str]
+
+    def name(self) -> str | None:
+        """None where it could not be started, for whatever reason of ours: whoever needs it meets that again."""
+        try:
+            return self.started.result()
+        except Fault:
+            return None
 
 
 class DockerSandbox:
@@ -48,6 +80,7 @@ class DockerSandbox:
         self.isolation = f"docker:{runtime}" if runtime else "docker"
         self._runtime = runtime
         self._command = interior.first_process(_PYTHON, list(command))
+        self._waiting: list[_Waiting] = []
         with connect() as client:
             self._remove_leftovers(client)
             information = client.info()
@@ -67,12 +100,12 @@ class DockerSandbox:
     def execute(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> Execution:
         """As `harness.records.Sandbox` says."""
         interior.check_mounts(mounts, other_user=True)
-        name = f"harness-{uuid.uuid4().hex}"
+        request = _Request(tuple(mounts), limits, file_bytes)
+        name = self._taken(request) or _new_name()
         _running.add(name)
         try:
             with connect() as client:
-                options = self._options(mounts, limits, file_bytes)
-                container = client.containers.create(find_image(client), self._command, name=name, **options)
+                container = _find_running(client, name) or self._create(client, name, request)
                 try:
                     return self._watch(client, container, limits)
                 finally:
@@ -80,8 +113,54 @@ class DockerSandbox:
         finally:
             _running.discard(name)
 
+    def warm(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> None:
+        """As `harness.records.Sandbox` says. gVisor need not show inside what changes outside: nothing waits there."""
+        if self._runtime is None:
+            interior.check_mounts(mounts, other_user=True)
+            request = _Request(tuple(mounts), limits, file_bytes)
+            self._waiting.append(_Waiting(request, time.monotonic(), _starters.submit(self._start, request)))
+
+    def cool(self) -> None:
+        """As `harness.records.Sandbox` says."""
+        while self._waiting:
+            self._drop(self._waiting.pop().name())
+
+    def _taken(self, request: _Request) -> str | None:
+        """The name of the container that waits for just this request; what else waits is ended."""
+        found = None
+        while self._waiting:
+            waiting = self._waiting.pop()
+            fresh = time.monotonic() - waiting.since < IDLE_SECONDS / 2  # well before it gives up
+            if waiting.request == request and fresh and found is None:
+                found = waiting.name()
+            else:
+                self._drop(waiting.name())
+        return found
+
+    @staticmethod
+    def _drop(name: str | None) -> None:
+        if name is not None:
+            with contextlib.suppress(SandboxFault), connect() as client:  # the next start removes what stays
+                _remove_named(client, name)
+            _running.discard(name)
+
+    def _start(self, request: _Request) -> str:
+        """Start a container that waits for its job, and return its name."""
+        name = _new_name()
+        _running.add(name)
+        try:
+            with connect() as client:
+                self._create(client, name, request).start()
+        except BaseException:
+            self._drop(name)
+            raise
+        return name
+
+    def _create(self, client: DockerClient, name: str, request: _Request) -> Container:
+        options = self._options(list(request.mounts), request.limits, request.file_bytes)
+        return client.containers.create(find_image(client), self._command, name=name, **options)
+
     def _options(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> dict[str, Any]:
-        cpus = min(limits.threads, self._engine_cpus)
         cpu_seconds = interior.cpu_seconds_limit(limits)
         uid = interior.next_uid()
         return {
@@ -102,7 +181,7 @@ class DockerSandbox:
             "mem_limit": limits.memory_bytes,
             "memswap_limit": limits.memory_bytes,
             "pids_limit": limits.processes,
-            "nano_cpus": int(cpus * 1e9),
+            "nano_cpus": int(self._cpus(limits) * 1e9),
             "oom_score_adj": 1000,
             "tmpfs": {
                 "/tmp": f"nosuid,nodev,noexec,mode=1777,size={interior.TMP_BYTES},nr_inodes={interior.TMP_FILES}"  # noqa: S108
@@ -123,16 +202,20 @@ class DockerSandbox:
         }
 
     def _watch(self, client: DockerClient, container: Container, limits: Limits) -> Execution:
-        """Start the container and wait for its end, or end it at the deadline."""
+        """Start the container, where it does not run yet, and wait for its end, or end it at the deadline."""
         host_kills = _host_oom_kills()
         started = int(time.time())
-        container.start()
+        if container.status != "running":
+            container.start()
         start = time.monotonic()
-        usage, pause, timed_out = Usage(), _POLL_SECONDS[0], False
+        usage, pause, timed_out, busy = Usage(), _POLL_SECONDS[0], False, False
         while (state := _state(client, container))["Running"]:
             usage.update(state["Pid"], _id(container))
             elapsed = time.monotonic() - start
             if elapsed >= limits.timeout_seconds:
+                if not timed_out:
+                    waited = waited_seconds(processes(state["Pid"], _id(container)))
+                    busy = contended(usage.cpu_seconds, waited, elapsed, self._cpus(limits))
                 timed_out = True
                 _kill(container)
             if elapsed >= limits.timeout_seconds + _KILL_SECONDS:
@@ -159,7 +242,11 @@ class DockerSandbox:
             wall_seconds=wall_seconds,
             cpu_seconds=usage.cpu_seconds,
             peak_memory_bytes=usage.peak_memory_bytes,
+            contended=timed_out and busy,
         )
+
+    def _cpus(self, limits: Limits) -> int:
+        return min(limits.threads, self._engine_cpus)
 
     @staticmethod
     def _remove_leftovers(client: DockerClient) -> None:
@@ -185,6 +272,27 @@ def check(runtime: str | None = None) -> str:
     else:
         kept = f"accepted but not kept or not readable: {', '.join(loose)}" if loose else "all limits read back as set"
     return f"Docker {version}, {runtime or 'default'} runtime; {kept}"
+
+
+def _new_name() -> str:
+    return f"harness-{uuid.uuid4().hex}"
+
+
+def _find_running(client: DockerClient, name: str) -> Container | None:
+    """A container that waits; None where there is none, or none that runs any more."""
+    try:
+        container = client.containers.get(name)
+    except NotFound:
+        return None
+    if container.status == "running":
+        return container
+    _remove(container)
+    return None
+
+
+def _remove_named(client: DockerClient, name: str) -> None:
+    with contextlib.suppress(NotFound):
+        _remove(client.containers.get(name))
 
 
 def _bind(mount: Mount) -> Bind:

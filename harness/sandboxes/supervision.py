@@ -9,13 +9,14 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from harness.errors import SandboxFault
 from harness.records import Execution
+from harness.sandboxes.contention import contended, waited_seconds
 from harness.sandboxes.interior import exit_or_signal
 
 _POLL_SECONDS = (0.005, 0.05)
@@ -87,6 +88,7 @@ def supervise(
     seccomp_descriptor: int,
     pipes: Pipes,
     timeout_seconds: float,
+    processors: float,
 ) -> Execution:
     """Run a bwrap command, wait for its end or bring it about at the deadline.
 
@@ -96,6 +98,7 @@ def supervise(
         seccomp_descriptor: of the filter, inherited like the pipes' ends.
         pipes: of this run.
         timeout_seconds: for all of it.
+        processors: how many it can use at once.
 
     Raises:
         SandboxFault: it ended before the program ran.
@@ -117,8 +120,12 @@ def supervise(
             pipe.close(pipe.writer)
         try:
             code, cpu_seconds = _wait(process, start + timeout_seconds)
+            busy = False
             if timed_out := code is None:
-                code, cpu_seconds = _kill(process, pipes)
+                below = _below(process.pid)
+                cpu_seconds = _cpu_seconds(below.values())  # those killed now count nowhere afterwards
+                busy = contended(cpu_seconds, waited_seconds(below), time.monotonic() - start, processors)
+                code = _kill(process, pipes)
         except BaseException:
             if process.returncode is None:
                 _kill(process, pipes)
@@ -134,6 +141,7 @@ def supervise(
         out_of_memory=False,
         wall_seconds=wall_seconds,
         cpu_seconds=cpu_seconds,
+        contended=timed_out and busy,
     )
 
 
@@ -155,12 +163,11 @@ def _wait(process: subprocess.Popen[bytes], until: float) -> tuple[int | None, f
         pause = min(pause * 1.5, _POLL_SECONDS[1])
 
 
-def _kill(process: subprocess.Popen[bytes], pipes: Pipes) -> tuple[int, float]:
+def _kill(process: subprocess.Popen[bytes], pipes: Pipes) -> int:
     """End everything: the kernel ends a process namespace with its first process, before that one can be reaped.
 
     While the namespaces are still being set up, that process does not run yet; it ends when it does.
     """
-    cpu_seconds = _cpu_seconds_below(process.pid)  # those killed now count nowhere afterwards
     pipes.alive.close(pipes.alive.writer)
     if first := re.search(rb'"child-pid":\s*(\d+)', os.pread(pipes.information.fileno(), 1 << 12, 0)):
         with contextlib.suppress(ProcessLookupError):
@@ -169,11 +176,11 @@ def _kill(process: subprocess.Popen[bytes], pipes: Pipes) -> tuple[int, float]:
     if code is None:
         process.kill()
         raise SandboxFault("the kernel does not end a process that was killed: look for a hung disk or driver")
-    return code, cpu_seconds
+    return code
 
 
-def _cpu_seconds_below(pid: int) -> float:
-    """CPU seconds that a process, its living descendants and their reaped ones have used."""
+def _below(pid: int) -> dict[int, int]:
+    """A process and its living descendants: id -> ticks of the processor that it and its reaped children have used."""
     parents: dict[int, int] = {}
     ticks: dict[int, int] = {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -181,11 +188,15 @@ def _cpu_seconds_below(pid: int) -> float:
             fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
             parents[int(folder.name)] = int(fields[1])
             ticks[int(folder.name)] = sum(int(field) for field in fields[11:15])
-    found, waiting = 0, {pid}
+    found, waiting = dict[int, int](), {pid}
     while waiting:
-        found += sum(ticks.get(process, 0) for process in waiting)
+        found |= {process: ticks.get(process, 0) for process in waiting}
         waiting = {process for process, parent in parents.items() if parent in waiting}
-    return found / os.sysconf("SC_CLK_TCK")
+    return found
+
+
+def _cpu_seconds(ticks: Iterable[int]) -> float:
+    return sum(ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def _reason(messages: bytes) -> str:

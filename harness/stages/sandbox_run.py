@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
-import shutil
-import tempfile
-import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, field
@@ -16,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import StorageFault
-from harness.records import Execution, Failure, Limits, Mount, Sandbox, Sparsity
+from harness.errors import ContentionFault, StorageFault
+from harness.records import Execution, Failure, Limits, Sandbox, Sparsity
 from harness.resources import cache_folder
+from harness.run_folder import RunFolder
 from harness.status import Status
 from harness.targets import Target
 from sandbox.layout import MAGIC, Layout
@@ -42,7 +42,6 @@ _REPORTED_KINDS = {
 _RESOURCE_SIGNALS = {24: "CPU time", 25: "file size"}
 _SIGNAL_NAMES = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
 _GIB = 1 << 30
-_LEFTOVER_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -78,42 +77,79 @@ class SandboxRun:
     """Remarks of a run that has an output; as free to invent as all of the report."""
 
 
-@contextmanager
-def sandbox_run(job: Job, sandbox: Sandbox, limits: Limits) -> Iterator[SandboxRun]:
-    """Run a pruner; its output can be read until the block ends.
+class SandboxRuns:
+    """Runs of pruners in one sandbox, one after the other.
 
-    Raises:
-        Fault: the sandbox failed, or the disk has no room. Says nothing about the pruner.
+    Where another one follows, its container starts while the pruner before it is scored: the pool holds one, as one
+    runs at a time, and each serves one run.
     """
-    layout = Layout(job.target.layers)
-    runs = cache_folder() / "runs"
-    try:
-        runs.mkdir(exist_ok=True)
-        _remove_leftovers(runs)
-        folder = Path(tempfile.mkdtemp(dir=runs))
+
+    def __init__(self, sandbox: Sandbox, limits: Limits) -> None:
+        self._sandbox = sandbox
+        self._limits = limits
+        self._spare: list[RunFolder] = []
+        self._end = weakref.finalize(self, _end, sandbox, self._spare)
+
+    @contextmanager
+    def run(self, job: Job, *, more: bool = False) -> Iterator[SandboxRun]:
+        """Run a pruner; its output can be read until the block ends.
+
+        Args:
+            job: what it is given.
+            more: whether another run on this target follows.
+
+        Raises:
+            Fault: the sandbox failed, or the disk has no room. Says nothing about the pruner.
+        """
         try:
-            mounts = _inputs(job, limits, folder)
-            descriptors = {name: _made(folder / name) for name in ("weights", "report.json")}
+            folder, execution = self._executed(job)
             try:
-                os.posix_fallocate(descriptors["weights"], 0, layout.total_bytes)
-                mounts += [Mount(folder / name, f"/out/{name}", writable=True) for name in descriptors]
-                execution = sandbox.execute(mounts, limits, layout.total_bytes)
-                yield _judged(execution, limits, layout, descriptors["weights"], descriptors["report.json"])
+                if execution.contended:
+                    folder.remove()
+                    self.close()
+                    folder, execution = self._executed(job)  # once more, with nothing of ours beside it
+                if execution.contended:
+                    raise _contention_fault(execution, self._limits)
+                if more:
+                    self._warm(job)
+                yield _judged(execution, self._limits, folder)
             finally:
-                for descriptor in descriptors.values():
-                    os.close(descriptor)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+                folder.remove()
+        except OSError as error:
+            raise _storage_fault(error, job) from error
+
+    def close(self) -> None:
+        """End what waits for a run that does not come."""
+        _end(self._sandbox, self._spare)
+
+    def _executed(self, job: Job) -> tuple[RunFolder, Execution]:
+        folder = self._folder(job)
+        try:
+            folder.fill(_inputs(job, self._limits))
+            return folder, self._sandbox.execute(folder.mounts, self._limits, folder.layout.total_bytes)
+        except BaseException:
+            folder.remove()
             raise
-        need = layout.total_bytes / _GIB
-        raise StorageFault(
-            f"cannot write {need:.2f} GiB under {runs}: {error.strerror}; make room or set HARNESS_CACHE"
-        ) from error
+
+    def _folder(self, job: Job) -> RunFolder:
+        if self._spare:
+            if self._spare[0].fits(job.target, job.known):
+                return self._spare.pop()
+            self.close()
+        return RunFolder(job.target, job.known)
+
+    def _warm(self, job: Job) -> None:
+        self._spare.append(RunFolder(job.target, job.known))
+        self._sandbox.warm(self._spare[0].mounts, self._limits, self._spare[0].layout.total_bytes)
 
 
-def _inputs(job: Job, limits: Limits, folder: Path) -> list[Mount]:
+def _end(sandbox: Sandbox, spare: list[RunFolder]) -> None:
+    sandbox.cool()
+    while spare:
+        spare.pop().remove()
+
+
+def _inputs(job: Job, limits: Limits) -> dict[str, bytes]:
     task = {
         "version": 1,
         "sparsities": [asdict(sparsity) for sparsity in job.sparsities],
@@ -124,43 +160,35 @@ def _inputs(job: Job, limits: Limits, folder: Path) -> list[Mount]:
         "threads": limits.threads,
         "layers": [astuple(layer) for layer in job.target.layers],
     }
-    (folder / "job.json").write_text(json.dumps(task))
-    (folder / "pruner.py").write_bytes(job.source)
-    np.save(folder / "calibration.npy", job.calibration, allow_pickle=False)
-    mounts = [Mount(folder / name, f"/job/{name}") for name in ("job.json", "pruner.py", "calibration.npy")]
-    mounts += [Mount(file.resolve(), f"/job/{name}") for name, file in job.known.items()]
-    for file in job.target.model_files:
-        readable = file
-        if not file.stat().st_mode & 0o004:  # the sandbox's user could not read it
-            readable = folder / f"model-{file.name}"
-            shutil.copyfile(file, readable)
-        mounts.append(Mount(readable.resolve(), f"/job/model/{file.name}"))
-    for mount in mounts:
-        if mount.source.parent == folder:
-            mount.source.chmod(0o444)
-    return mounts
+    calibration = io.BytesIO()
+    np.save(calibration, job.calibration, allow_pickle=False)
+    return {
+        "job.json": json.dumps(task).encode(),
+        "pruner.py": job.source,
+        "calibration.npy": calibration.getvalue(),
+    }
 
 
-def _remove_leftovers(runs: Path) -> None:
-    """Remove what a harness that was killed left here a day ago or earlier."""
-    for folder in runs.iterdir():
-        try:
-            if time.time() - folder.stat().st_mtime > _LEFTOVER_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
-        except FileNotFoundError:  # another process was quicker
-            continue
+def _contention_fault(execution: Execution, limits: Limits) -> ContentionFault:
+    got = "" if execution.cpu_seconds is None else f" ({execution.cpu_seconds:.1f} s of processor time)"
+    return ContentionFault(
+        f"other work on the machine left a run too little of its {limits.timeout_seconds:g} s{got}, twice:"
+        " run it again when the machine is quiet, or give a longer --timeout"
+    )
 
 
-def _made(path: Path) -> int:
-    """An empty file that the sandbox's user may write, behind a descriptor that the host keeps."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    os.fchmod(descriptor, 0o666)  # its folder lets nobody else in
-    return descriptor
+def _storage_fault(error: OSError, job: Job) -> Exception:
+    """`error`, or the fault that it is where the disk has no room or may not be written."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        return error
+    need = Layout(job.target.layers).total_bytes / _GIB
+    runs = cache_folder() / "runs"
+    return StorageFault(f"cannot write {need:.2f} GiB under {runs}: {error.strerror}; make room or set HARNESS_CACHE")
 
 
-def _judged(execution: Execution, limits: Limits, layout: Layout, output: int, report_file: int) -> SandboxRun:
-    report = _report(report_file)
-    status, failure = _status(execution, limits, _complete(output, layout), report)
+def _judged(execution: Execution, limits: Limits, folder: RunFolder) -> SandboxRun:
+    report = _report(folder.report)
+    status, failure = _status(execution, limits, _complete(folder.output, folder.layout), report)
     seconds = report.get("prune_seconds")
     if type(seconds) is not float or not 0 <= seconds <= execution.wall_seconds:
         seconds = None
@@ -170,7 +198,7 @@ def _judged(execution: Execution, limits: Limits, layout: Layout, output: int, r
         execution=execution,
         prune_seconds=seconds if status is None else None,
         uniform=report.get("uniform") is not False,
-        output=output,
+        output=folder.output,
         notes=_notes(report.get("notes")) if status is None else (),
     )
 

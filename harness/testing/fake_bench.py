@@ -79,7 +79,7 @@ class FakeBench:
     def check_sparsity(self, sparsity: Sparsity) -> None:
         """Every sparsity fits."""
 
-    def score(self, pruner: Pruner, sparsity: Sparsity) -> Score:
+    def score(self, pruner: Pruner, sparsity: Sparsity, *, more: bool = False) -> Score:  # noqa: ARG002
         """A score that depends on the names of the pruner, target and sparsity alone."""
         target = self.measurement.target
         self._lab.scored.append((target, sparsity.label, pruner.name))

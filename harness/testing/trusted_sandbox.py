@@ -41,3 +41,9 @@ class TrustedSandbox:
             out_of_memory=False,
             wall_seconds=time.monotonic() - started,
         )
+
+    def warm(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> None:
+        """As `harness.records.Sandbox` says; nothing waits at this level."""
+
+    def cool(self) -> None:
+        """As `harness.records.Sandbox` says."""
