@@ -11,7 +11,7 @@ from typing import Literal
 class Column:
     """One column: its pandas dtype and what is in it. A text is one line unless `multiline`."""
 
-    dtype: Literal["string", "int64", "Int64", "float64", "bool"]
+    dtype: Literal["string", "int64", "Int64", "float64", "bool", "boolean"]
     what: str
     multiline: bool = False
 
@@ -41,6 +41,7 @@ COLUMNS: Mapping[str, Mapping[str, Column]] = {
         "quarantined": Column("bool", "implausibly better than dense: not to be believed, never ranked"),
         "uniform": Column("bool", "whether every layer has the same budget"),
         "weights_changed": Column("bool", "whether weights that were kept have other values"),
+        "repeatable": Column("boolean", "whether a second run with the same seed gave the same weights; NA: none made"),
         "sandbox_seconds": Column("float64", "wall time of the sandboxed process"),
         "prune_seconds": Column("float64", "of the call of `prune`, as the worker says"),
         "score_seconds": Column("float64", "of the scorer"),

@@ -8,6 +8,7 @@
         ├── StorageFault      INFRA_STORAGE     disk full, results file unusable
         ├── InputFault        INFRA_INPUT       a target, a text or a study cannot be read
         ├── ContentionFault   INFRA_CONTENTION  the machine gave a run too little of its time
+        ├── CanaryFault       INFRA_CANARY      a pruner with a known answer came out otherwise
         ├── ScorerFault       INFRA_SCORER      scoring failed on weights that passed every check
         └── EndpointFault     INFRA_ENDPOINT    the model's endpoint refused, failed or cannot be reached
 
@@ -64,6 +65,12 @@ class ContentionFault(Fault):
     """The machine was too busy to judge the run."""
 
     status: ClassVar[str] = "INFRA_CONTENTION"
+
+
+class CanaryFault(Fault):
+    """A pruner with a known answer came out otherwise: nothing that was measured beside it is to be ranked."""
+
+    status: ClassVar[str] = "INFRA_CANARY"
 
 
 class ScorerFault(Fault):

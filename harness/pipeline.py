@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 
-from harness import console, metrics
+from harness import canary, console, metrics
 from harness.conversion import open_target
 from harness.dense_statistics import known_statistics
 from harness.devices import arithmetic, check_device
@@ -139,6 +139,7 @@ class Bench:
         then: Callable[[Score, PrunedWeights], object] | None = None,
         *,
         more: bool = False,
+        again: bool = False,
     ) -> Score:
         """Run a pruner in the sandbox, check what came out, and measure it.
 
@@ -147,6 +148,7 @@ class Bench:
             sparsity: what it is asked for.
             then: called with a score that is OK and the weights that it is of, which are gone afterwards.
             more: whether another one follows: then its container starts while this one is scored.
+            again: whether to run what passed every check a second time, to see if the same comes out.
 
         Raises:
             UsageError: as `check_sparsity`.
@@ -158,14 +160,8 @@ class Bench:
             status = pruner.status or Status.NO_CODE
             failure = Failure(status.stage, status.value, pruner.message or "there is no code to run")
             return replace(blank, status=status.value, outcome=status.outcome.value, error=failure)
-        sparsities = schedule(sparsity, self.rounds)
-        calibration = self.calibration.ids
-        known = {}
-        if self.statistics == "dense":
-            known = known_statistics(self.target, self._checkpoint, calibration, self._torch_dtype, pruner.source)
-        asked = (sparsities, self.statistics, self.seed, self.dtype, self.device)
-        job = Job(pruner.source, self.target, calibration, *asked, known)
-        with self._runs.run(job, more=more) as run:
+        job = self._job(pruner.source, schedule(sparsity, self.rounds))
+        with self._runs.run(job, more=more or again) as run:
             ran = replace(
                 blank,
                 sandbox_seconds=run.execution.wall_seconds,
@@ -189,10 +185,44 @@ class Bench:
             )
             if verdict.status is not Status.OK:
                 return checked
+            if again:
+                checked = replace(checked, repeatable=self._comes_again(job, weights.digest(), more=more))
             score = self._measured(checked, weights)
             if then is not None and score.status == Status.OK:
                 then(score, weights)
             return score
+
+    def _job(self, source: bytes, sparsities: Sequence[Sparsity]) -> Job:
+        calibration = self.calibration.ids
+        known = {}
+        if self.statistics == "dense":
+            known = known_statistics(self.target, self._checkpoint, calibration, self._torch_dtype, source)
+        asked = (sparsities, self.statistics, self.seed, self.dtype, self.device)
+        return Job(source, self.target, calibration, *asked, known)
+
+    def _comes_again(self, job: Job, digest: str, *, more: bool) -> bool:
+        """Whether another run of the job gives weights with the same digest."""
+        with self._runs.run(job, more=more) as run:
+            if run.status is not None:
+                return False
+            return PrunedWeights(run.output, self.target.layers, self.target.checkpoint).digest() == digest
+
+    def check_canaries(self) -> None:
+        """Run pruners with known answers, as is to be done before and after a batch of runs.
+
+        Raises:
+            CanaryFault: what came out is not what had to: nothing measured beside it is to be ranked.
+            Fault: the sandbox failed before that could be told.
+        """
+        window = self.evaluation.ids[:1]
+        canary.check(
+            self._runs,
+            self._job(b"", [Sparsity(0.5)]),
+            self._checkpoint,
+            window,
+            self.dense_losses[0],
+            self._torch_dtype,
+        )
 
     def _measured(self, score: Score, weights: PrunedWeights) -> Score:
         started = time.monotonic()

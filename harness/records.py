@@ -17,7 +17,7 @@ Structure = Literal["rows", "columns", "heads"]
 SOURCE_BYTES = 1 << 20
 """The largest source of a pruner that is run."""
 
-EXTRAS = ("kl_divergence", "text")
+EXTRAS = ("kl_divergence", "text", "repeatable")
 """What a score holds only where it was asked for."""
 
 
@@ -282,6 +282,8 @@ class Score:
     """Mean KL(dense || pruned) over the evaluation's predictions, in nats."""
     text: str | None = None
     """How the pruned model goes on from the prompt."""
+    repeatable: bool | None = None
+    """Whether a second run with the same seed gave the same weights, bit for bit; None where none was made."""
     zeros: Zeros | None = field(default=None, repr=False)
     """Only as it was measured: a score that was filed has none, see `harness.store.Store.zeros`."""
 

@@ -238,6 +238,17 @@ class Store:
                 [(status, message, *cell.key) for cell in cells],
             )
 
+    def set_aside(self, cells: Iterable[Cell], status: str, message: str) -> None:
+        """Turn the scores of cells into faults: they are not to be believed, and are measured again."""
+        listed = list(cells)
+        with self._transaction() as connection:
+            for table in ("zeros", "score"):
+                connection.executemany(
+                    f"DELETE FROM {table} WHERE target = ? AND sparsity = ? AND pruner = ?",  # noqa: S608 - two names
+                    [cell.key for cell in listed],
+                )
+        self.add_faults(listed, status, message)
+
     def _prepare(self, create: bool) -> None:
         with self._faults():
             self._connection.execute("PRAGMA foreign_keys = ON")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Protocol
 
 from harness import console
-from harness.errors import Fault, UsageError
+from harness.errors import CanaryFault, Fault, UsageError
 from harness.records import Measurement, Pruner, Score, Sparsity
 from harness.store import Cell, Plan, Store
 from harness.study import Study, plan, resolve
@@ -41,8 +41,15 @@ class Bench(Protocol):
         """Raises UsageError when the target has nothing of what the sparsity is about."""
         ...
 
-    def score(self, pruner: Pruner, sparsity: Sparsity, *, more: bool = False) -> Score:
-        """Prune in the sandbox, check, score; `more` when another one follows. Raises Fault when the harness failed."""
+    def check_canaries(self) -> None:
+        """Run pruners with known answers; raises CanaryFault when one is off."""
+        ...
+
+    def score(self, pruner: Pruner, sparsity: Sparsity, *, more: bool = False, again: bool = False) -> Score:
+        """Prune in the sandbox, check, score; `more` when another one follows, `again` to see if the same comes out.
+
+        Raises Fault when the harness itself failed.
+        """
         ...
 
 
@@ -99,9 +106,7 @@ def run(
             for label in dict.fromkeys(cell.sparsity for cell in todo):
                 bench.check_sparsity(Sparsity.parse(label))
             _check_protocol(store, target, bench)
-            for cell in todo:
-                _run_cell(store, bench, cell, by_name[cell.pruner], more=cell is not todo[-1])
-                task.advance()
+            _run_batch(store, bench, todo, by_name, study.repeat, task)
     return tally(store)
 
 
@@ -111,18 +116,51 @@ def tally(store: Store) -> Tally:
     return Tally(len(recorded.cells) if recorded else 0, len(store.scores()), len(store.faults()))
 
 
-def _run_cell(store: Store, bench: Bench, cell: Cell, pruner: Pruner, *, more: bool) -> None:
-    if store.has_score(cell):  # another process did it meanwhile
+def _run_batch(
+    store: Store, bench: Bench, todo: list[Cell], by_name: Mapping[str, Pruner], repeat: bool, task: console.Task
+) -> None:
+    """Run cells of one target between canaries; when one is off, nothing of the batch counts."""
+    try:
+        bench.check_canaries()
+    except Fault as fault:
+        _record_fault(store, todo, fault)
+        task.advance(len(todo))
         return
+    known = {
+        score.pruner for score in store.scores() if score.target == todo[0].target and score.repeatable is not None
+    }
+    done = []
+    for cell in todo:
+        more, again = cell is not todo[-1], repeat and cell.pruner not in known
+        score = _run_cell(store, bench, cell, by_name[cell.pruner], more=more, again=again)
+        if score is not None:
+            done.append(cell)
+            if score.repeatable is not None:
+                known.add(cell.pruner)
+        task.advance()
+    try:
+        bench.check_canaries()
+    except CanaryFault as fault:
+        store.set_aside(done, fault.status, f"{fault}; the results before it are measured again")
+        console.notice(console.plain(f"{todo[0].target}: {fault.status}: {fault}; the results before it are set aside"))
+    except Fault as fault:
+        console.notice(console.plain(f"{todo[0].target}: the canary after the batch could not run: {fault}"))
+
+
+def _run_cell(store: Store, bench: Bench, cell: Cell, pruner: Pruner, *, more: bool, again: bool) -> Score | None:
+    """Score a cell and file it; None where there is nothing to file."""
+    if store.has_score(cell):  # another process did it meanwhile
+        return None
     try:
         # a path as target may have another name in the score; results are filed under the study's
-        score = replace(bench.score(pruner, Sparsity.parse(cell.sparsity), more=more), target=cell.target)
+        score = replace(bench.score(pruner, Sparsity.parse(cell.sparsity), more=more, again=again), target=cell.target)
     except Fault as fault:
         _record_fault(store, [cell], fault)
-        return
+        return None
     store.add_score(cell, score)
     result = score.status if score.perplexity is None else f"{score.status}, perplexity {score.perplexity:.6g}"
     console.notice(console.plain(f"{cell.pruner} at {cell.sparsity} on {cell.target}: {result}"))
+    return score
 
 
 def _record_fault(store: Store, cells: list[Cell], fault: Fault) -> None:

@@ -76,6 +76,7 @@ def test_every_field_of_a_score_comes_back(path: Path) -> None:
         window_losses=(0.1, 1 / 3, 1e-308, float("inf")),
         kl_divergence=1 / 7,
         text=" a great place\n\u202e",
+        repeatable=False,
         zeros=Zeros((0.5, 0.25), b"\x00\xff", "abc"),
     )
     assert all(getattr(score, one.name) is not None for one in fields(Score)), "a new field: give it a value here"

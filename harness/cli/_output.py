@@ -90,7 +90,12 @@ def print_scores(scores: Sequence[Score], measurement: Measurement, extras: Sequ
             text = f"{short(score.pruner)} at {score.sparsity}: {console.plain(score.error.type, 60)}: "
             out.print(Text(f"{text}{reason}{where}", "dim"), soft_wrap=True)
     for score in scores:
-        marks = {"quarantined, not to be believed": score.quarantined, "uneven budget": not score.uniform}
+        marks = {
+            "quarantined, not to be believed": score.quarantined,
+            "uneven budget": not score.uniform,
+            "nondeterministic: a second run with the same seed gave other weights": score.repeatable is False,
+            "a second run gave the same weights": bool(score.repeatable),
+        }
         if score.status == "OK" and any(marks.values()):
             said = ", ".join(mark for mark, holds in marks.items() if holds)
             out.print(Text(f"{short(score.pruner)} at {score.sparsity}: {said}", "yellow"), soft_wrap=True)

@@ -18,11 +18,13 @@ from harness.cli._options import bench_options, extra_options, json_option
 )
 @bench_options
 @extra_options
+@click.option("--repeat", is_flag=True, help="Run each pruner twice, and say whether the same weights come out.")
 @json_option
 def command(
     pruners: tuple[str, ...],
     target: str,
     sparsities: str,
+    repeat: bool,
     json_file: str | None,
     **bench_arguments: object,
 ) -> None:
@@ -52,15 +54,17 @@ def command(
             for pruner in found:
                 console.notice(f"{short(pruner.name)} at {sparsity.label} on {target}")
                 try:
-                    scores.append(bench.score(pruner, sparsity, more=len(scores) + 1 < cells))
+                    more = len(scores) + 1 < cells
+                    scores.append(bench.score(pruner, sparsity, more=more, again=repeat))
                 except Fault as fault:
                     faults.append(fault)
                     scores.append(bench.faulted(pruner, sparsity, fault.status, str(fault)))
                 bar.advance()
+    extras = (*bench.extras, *(["repeatable"] if repeat else []))
     if json_file != "-":
-        print_scores(scores, bench.measurement, bench.extras)
+        print_scores(scores, bench.measurement, extras)
         if bench.dense_text is not None:
             print_texts(scores, bench.dense_text)
-    write_json(json_file, [score.to_json(bench.extras) for score in scores])
+    write_json(json_file, [score.to_json(extras) for score in scores])
     if faults:
         raise faults[-1]

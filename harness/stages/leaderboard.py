@@ -67,7 +67,16 @@ def leaderboard(
     for chance. Text is cleaned and bounded, but not yet escaped.
     """
     alike = nearest or {}
-    rows = [_row(score, rank_isolation, alike.get((score.target, score.sparsity, score.pruner))) for score in scores]
+    varying = {(score.target, score.protocol, score.pruner) for score in scores if score.repeatable is False}
+    rows = [
+        _row(
+            score,
+            rank_isolation,
+            alike.get((score.target, score.sparsity, score.pruner)),
+            (score.target, score.protocol, score.pruner) in varying,
+        )
+        for score in scores
+    ]
     frame = pd.DataFrame(rows, columns=list(_TYPES))
     frame = frame.astype({name: kind for name, kind in _TYPES.items() if name != "rank"})
     frame["rank"] = pd.Series(standings(scores, rank_isolation), dtype="Int64").reindex(frame.index)
@@ -193,12 +202,14 @@ _HEADINGS = [
 ]
 
 
-def _row(score: Score, rank_isolation: str, nearest: Nearest | None) -> dict[str, Any]:
+def _row(score: Score, rank_isolation: str, nearest: Nearest | None, varies: bool) -> dict[str, Any]:
     notes = []
     if not score.uniform and score.status == Status.OK:
         notes.append("uneven budget")
     if score.weights_changed and score.status == Status.OK:
         notes.append("weights changed")
+    if varies and score.status == Status.OK:
+        notes.append("nondeterministic: a second run with the same seed gave other weights")
     if score.kl_divergence is not None:
         notes.append(f"KL from dense {score.kl_divergence:.4f}")
     if nearest is not None and nearest.likeness.agreement >= ALIKE:

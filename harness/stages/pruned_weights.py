@@ -80,6 +80,13 @@ class PrunedWeights:
         """The weights of a block under their parameters' names, as the model stores them."""
         return block_parameters(self._layout.layers, block, self.weight)
 
+    def digest(self) -> str:
+        """SHA-256 of all that decides the weights: two runs with the same one have the same weights, bit for bit."""
+        digest = hashlib.sha256(self._read(slice(0, self._layout.flag_offset + len(self._layout.layers))))
+        for index in filter(self._changed, range(len(self._layout.layers))):
+            digest.update(self.weight(index).numpy().tobytes())
+        return digest.hexdigest()
+
     def _structure(self) -> str | None:
         """What is wrong with the file as a file, or None."""
         found = os.fstat(self._descriptor)

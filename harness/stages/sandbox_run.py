@@ -111,12 +111,17 @@ class SandboxRuns:
                 if execution.contended:
                     raise _contention_fault(execution, self._limits)
                 if more:
-                    self._warm(job)
+                    self.prepare(job)
                 yield _judged(execution, self._limits, folder)
             finally:
                 folder.remove()
         except OSError as error:
             raise _storage_fault(error, job) from error
+
+    def prepare(self, job: Job) -> None:
+        """Start what the next run will need; the job itself may be another one on the same target."""
+        self._spare.append(RunFolder(job.target, job.known))
+        self._sandbox.warm(self._spare[0].mounts, self._limits, self._spare[0].layout.total_bytes)
 
     def close(self) -> None:
         """End what waits for a run that does not come."""
@@ -137,10 +142,6 @@ class SandboxRuns:
                 return self._spare.pop()
             self.close()
         return RunFolder(job.target, job.known)
-
-    def _warm(self, job: Job) -> None:
-        self._spare.append(RunFolder(job.target, job.known))
-        self._sandbox.warm(self._spare[0].mounts, self._limits, self._spare[0].layout.total_bytes)
 
 
 def _end(sandbox: Sandbox, spare: list[RunFolder]) -> None:

@@ -31,6 +31,8 @@ class FakeLab:
     """By (pruner, sparsity): raised in turn instead of a score."""
     open_errors: dict[str, list[Exception]] = field(default_factory=dict)
     """By target: raised in turn instead of opening it."""
+    canaries: list[Exception | None] = field(default_factory=list)
+    """What each check of the canaries raises in turn; None and what is beyond the list: nothing."""
     isolation: str = "docker"
     protocol: str = "protocol-1"
     pause_seconds: float = 0.0
@@ -79,7 +81,12 @@ class FakeBench:
     def check_sparsity(self, sparsity: Sparsity) -> None:
         """Every sparsity fits."""
 
-    def score(self, pruner: Pruner, sparsity: Sparsity, *, more: bool = False) -> Score:  # noqa: ARG002
+    def check_canaries(self) -> None:
+        """Off where the lab has it so."""
+        if self._lab.canaries and (error := self._lab.canaries.pop(0)) is not None:
+            raise error
+
+    def score(self, pruner: Pruner, sparsity: Sparsity, *, more: bool = False, again: bool = False) -> Score:  # noqa: ARG002
         """A score that depends on the names of the pruner, target and sparsity alone."""
         target = self.measurement.target
         self._lab.scored.append((target, sparsity.label, pruner.name))
@@ -100,6 +107,7 @@ class FakeBench:
             idea=pruner.idea,
             model=pruner.model,
             text=f" a place at {sparsity.label}" if self._options.get("text") and status is Status.OK else None,
+            repeatable="random" not in pruner.name if again and status is Status.OK else None,
             zeros=fake_zeros(pruner.name, sparsity.ratio) if status is Status.OK else None,
         )
 
