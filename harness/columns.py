@@ -41,6 +41,11 @@ COLUMNS: Mapping[str, Mapping[str, Column]] = {
         "quarantined": Column("bool", "implausibly better than dense: not to be believed, never ranked"),
         "uniform": Column("bool", "whether every layer has the same budget"),
         "weights_changed": Column("bool", "whether weights that were kept have other values"),
+        "seeds": Column(
+            "int64", "how many seeds the perplexity is a mean of: 1 unless the pruner draws random numbers"
+        ),
+        "seed_low": Column("float64", "lowest perplexity of those seeds; NA with one"),
+        "seed_high": Column("float64", "highest"),
         "repeatable": Column("boolean", "whether a second run with the same seed gave the same weights; NA: none made"),
         "sandbox_seconds": Column("float64", "wall time of the sandboxed process"),
         "prune_seconds": Column("float64", "of the call of `prune`, as the worker says"),

@@ -54,8 +54,11 @@ class Comparison(Generic[Key]):
         return self.p_holm < 1 - LEVEL
 
 
-def compared(losses: Mapping[Key, Losses]) -> list[Comparison[Key]]:
+def compared(losses: Mapping[Key, Losses], seed_errors: Mapping[Key, float] | None = None) -> list[Comparison[Key]]:
     """Every pair of pruners, from the losses of each, over the same windows in the same order.
+
+    `seed_errors`, in nats, are those of `metrics.seed_error` for losses that are means over seeds; the pair's own are
+    added to the error over windows, in squares.
 
     The studentised bootstrap (Efron and Tibshirani 1993, sections 12.5 and 16.4): windows are drawn with replacement
     `RESAMPLES` times, the same draws for all pairs, and t* = (mean* - mean) / error* says how far the mean difference
@@ -65,23 +68,26 @@ def compared(losses: Mapping[Key, Losses]) -> list[Comparison[Key]]:
     Raises:
         ValueError: the numbers of windows differ, or there are fewer than two.
     """
-    return list(_compared(tuple((name, tuple(_vector(values))) for name, values in losses.items())))
+    errors = seed_errors or {}
+    return list(_compared(tuple((name, tuple(_vector(v)), errors.get(name, 0.0)) for name, v in losses.items())))
 
 
 @lru_cache(maxsize=64)
-def _compared(losses: tuple[tuple[Key, tuple[float, ...]], ...]) -> tuple[Comparison[Key], ...]:
+def _compared(losses: tuple[tuple[Key, tuple[float, ...], float], ...]) -> tuple[Comparison[Key], ...]:
     """A report asks for the same comparisons more than once."""
-    names = [name for name, _ in losses]
+    names = [name for name, _, _ in losses]
     if len(names) < 2:
         return ()
-    table = np.column_stack([values for _, values in losses])
+    table = np.column_stack([values for _, values, _ in losses])
+    seeds = np.array([error for _, _, error in losses])
     pairs = list(combinations(range(len(names)), 2))
     counts = _draws(len(table))
     found = []
     for start in range(0, len(pairs), _PAIRS_AT_ONCE):
         some = pairs[start : start + _PAIRS_AT_ONCE]
         differences = table[:, [i for i, _ in some]] - table[:, [j for _, j in some]]
-        numbers = np.column_stack(_bootstrapped(differences, counts)).tolist()
+        added = np.hypot(seeds[[i for i, _ in some]], seeds[[j for _, j in some]])
+        numbers = np.column_stack(_bootstrapped(differences, counts, added)).tolist()
         for (i, j), (ratio, low, high, p) in zip(some, numbers, strict=True):
             found.append(Comparison(names[i], names[j], ratio, low, high, p, p_holm=1))
     corrected = holm([one.p for one in found])
@@ -106,8 +112,10 @@ def holm(values: Sequence[float]) -> list[float]:
     return [float(p) for p in corrected]
 
 
-def _bootstrapped(differences: Floats, counts: Draws) -> tuple[Floats, Floats, Floats, Floats]:
+def _bootstrapped(differences: Floats, counts: Draws, added: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Ratio, its bounds, and p, each [pairs], of differences [windows, pairs] and draws [windows, resamples].
+
+    `added`, [pairs], is the error that seeds add.
 
     What is drawn is of float32, as losses are; a report of a hundred pruners has 70,000 pairs.
     """
@@ -123,6 +131,7 @@ def _bootstrapped(differences: Floats, counts: Draws) -> tuple[Floats, Floats, F
     np.sqrt(spread, out=spread)
     np.maximum(spread, _LEAST_ERROR, out=spread)
     strays /= spread
+    errors = np.hypot(errors, added)
     observed = np.abs(means) / errors
     low, high = np.quantile(strays, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1).astype(np.float64)
     np.abs(strays, out=strays)

@@ -125,6 +125,9 @@ def _score(score: Score, place: int, source_sha256: str | None, zeros: Zeros | N
         "error_message": error and error.message,
         "error_line": error and error.line,
         "notes": "\n".join(score.notes) or None,
+        "seeds": len(score.seed_perplexities) or 1,
+        "seed_low": min(score.seed_perplexities, default=None),
+        "seed_high": max(score.seed_perplexities, default=None),
         "zeros_sha256": zeros and zeros.sha256,
     }
 

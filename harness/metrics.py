@@ -34,13 +34,27 @@ def finite_mean(values: Losses | None) -> float | None:
     return mean if np.isfinite(mean) else None
 
 
-def interval(losses: Losses, level: float = 0.95) -> tuple[float, float] | None:
+def interval(losses: Losses, level: float = 0.95, seed_error: float = 0.0) -> tuple[float, float] | None:
     """The interval of the perplexity at `level`: exp of the mean loss ± Student's t times the standard error.
 
-    None with fewer than two windows: one window says nothing of the spread.
+    None with fewer than two windows: one window says nothing of the spread. `seed_error`, in nats, is what `seed_error`
+    gives, for losses that are means over seeds.
     """
-    bounds = _mean_interval(_vector(losses), level)
+    bounds = _mean_interval(_vector(losses), level, seed_error)
     return None if bounds is None else (_exp(bounds[0]), _exp(bounds[1]))
+
+
+def seed_error(perplexities: Losses, windows: int, level: float = 0.95) -> float:
+    """The standard error that seeds add to a mean loss over `windows`, in nats; 0 with fewer than two seeds.
+
+    It is enlarged by the ratio of Student's quantiles with as many degrees of freedom as there are seeds, and as there
+    are windows, less one each: it is used beside the error over windows, and few seeds say little of their own spread.
+    """
+    if len(perplexities) < 2 or windows < 2:
+        return 0.0
+    logarithms = np.log(_vector(perplexities))
+    own, common = (student_t_quantile((1 + level) / 2, count - 1) for count in (len(logarithms), windows))
+    return float(logarithms.std(ddof=1) / math.sqrt(len(logarithms)) * max(1.0, own / common))
 
 
 def paired_interval(a: Losses, b: Losses, level: float = 0.95) -> tuple[float, float] | None:
@@ -141,12 +155,14 @@ def _vector(losses: Losses) -> npt.NDArray[np.float64]:
     return vector
 
 
-def _mean_interval(values: npt.NDArray[np.float64], level: float) -> tuple[float, float] | None:
+def _mean_interval(
+    values: npt.NDArray[np.float64], level: float, more_error: float = 0.0
+) -> tuple[float, float] | None:
     if values.size < 2:
         return None
     mean = float(values.mean())
     error = float(values.std(ddof=1) / np.sqrt(values.size))
-    margin = student_t_quantile((1 + level) / 2, values.size - 1) * error
+    margin = student_t_quantile((1 + level) / 2, values.size - 1) * math.hypot(error, more_error)
     return mean - margin, mean + margin
 
 

@@ -140,6 +140,7 @@ class Bench:
         *,
         more: bool = False,
         again: bool = False,
+        seeds: int = 1,
     ) -> Score:
         """Run a pruner in the sandbox, check what came out, and measure it.
 
@@ -149,6 +150,7 @@ class Bench:
             then: called with a score that is OK and the weights that it is of, which are gone afterwards.
             more: whether another one follows: then its container starts while this one is scored.
             again: whether to run what passed every check a second time, to see if the same comes out.
+            seeds: with how many seeds to run, counted from that of the bench, what turns out to depend on it.
 
         Raises:
             UsageError: as `check_sparsity`.
@@ -161,7 +163,41 @@ class Bench:
             failure = Failure(status.stage, status.value, pruner.message or "there is no code to run")
             return replace(blank, status=status.value, outcome=status.outcome.value, error=failure)
         job = self._job(pruner.source, schedule(sparsity, self.rounds))
-        with self._runs.run(job, more=more or again) as run:
+        further = again or seeds > 1
+        first, digest = self._one(blank, job, sparsity, more=more or further, then=then, digested=further)
+        if not further or digest is None:
+            return first
+        if again:
+            first = replace(first, repeatable=self._comes_again(job, digest, more=more or seeds > 1))
+        found = [first]
+        for seed in range(self.seed + 1, self.seed + seeds):
+            following = more or seed < self.seed + seeds - 1
+            other, its = self._one(
+                blank, replace(job, seed=seed), sparsity, more=following, digested=True, unless=digest
+            )
+            if its == digest:
+                return first
+            if its is None:
+                return _of_seed(other, seed)
+            found.append(other)
+        return _over_seeds(found)
+
+    def _one(
+        self,
+        blank: Score,
+        job: Job,
+        sparsity: Sparsity,
+        *,
+        more: bool,
+        then: Callable[[Score, PrunedWeights], object] | None = None,
+        digested: bool = False,
+        unless: str | None = None,
+    ) -> tuple[Score, str | None]:
+        """The score of one run, and where it is OK the digest of its weights, empty unless `digested`.
+
+        Weights with the digest `unless` are not measured.
+        """
+        with self._runs.run(job, more=more) as run:
             ran = replace(
                 blank,
                 sandbox_seconds=run.execution.wall_seconds,
@@ -171,8 +207,12 @@ class Bench:
                 notes=run.notes,
             )
             if run.status is not None:
-                return replace(ran, status=run.status.value, outcome=run.status.outcome.value, error=run.failure)
+                ended = replace(ran, status=run.status.value, outcome=run.status.outcome.value, error=run.failure)
+                return ended, None
             weights = PrunedWeights(run.output, self.target.layers, self.target.checkpoint)
+            digest = weights.digest() if digested else ""
+            if digest == unless:
+                return blank, digest
             verdict = weights.check(sparsity, run.uniform)
             checked = replace(
                 ran,
@@ -184,13 +224,13 @@ class Bench:
                 zeros=verdict.zeros,
             )
             if verdict.status is not Status.OK:
-                return checked
-            if again:
-                checked = replace(checked, repeatable=self._comes_again(job, weights.digest(), more=more))
+                return checked, None
             score = self._measured(checked, weights)
-            if then is not None and score.status == Status.OK:
+            if score.status != Status.OK:
+                return score, None
+            if then is not None:
                 then(score, weights)
-            return score
+            return score, digest
 
     def _job(self, source: bytes, sparsities: Sequence[Sparsity]) -> Job:
         calibration = self.calibration.ids
@@ -280,6 +320,32 @@ class Bench:
         """The row of a cell that the harness could not measure: no outcome, and never the pruner's fault."""
         failure = Failure("harness", status, message)
         return replace(self._blank(pruner, sparsity), status=status, error=failure)
+
+
+def _of_seed(score: Score, seed: int) -> Score:
+    """A failure with one of several seeds, which is the failure of the cell."""
+    error = score.error and replace(score.error, message=f"with seed {seed}: {score.error.message}")
+    return replace(score, error=error)
+
+
+def _over_seeds(found: list[Score]) -> Score:
+    """One score out of those of several seeds: the mean of their losses, window by window."""
+    first = found[0]
+    if len(found) == 1:
+        return first
+    perplexities = [score.perplexity or math.inf for score in found]
+    losses = [sum(window) / len(found) for window in zip(*(score.window_losses or () for score in found), strict=True)]
+    bounds = metrics.interval(losses, seed_error=metrics.seed_error(perplexities, len(losses)))
+    low, high = bounds if bounds and math.isfinite(bounds[1]) else (None, None)
+    return replace(
+        first,
+        perplexity=metrics.perplexity(losses),
+        perplexity_low=low,
+        perplexity_high=high,
+        window_losses=tuple(losses),
+        quarantined=any(score.quarantined for score in found),
+        seed_perplexities=tuple(perplexities),
+    )
 
 
 def open_bench(

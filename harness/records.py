@@ -284,6 +284,9 @@ class Score:
     """How the pruned model goes on from the prompt."""
     repeatable: bool | None = None
     """Whether a second run with the same seed gave the same weights, bit for bit; None where none was made."""
+    seed_perplexities: tuple[float, ...] = ()
+    """With each seed, where a pruner drew random numbers and ran with several; then `perplexity` is their geometric
+    mean, and window losses are means over the seeds."""
     zeros: Zeros | None = field(default=None, repr=False)
     """Only as it was measured: a score that was filed has none, see `harness.store.Store.zeros`."""
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from harness.comparison import compared, ranks
 from harness.console import plain
+from harness.metrics import seed_error
 from harness.records import Score
 from harness.status import Status
 
@@ -26,7 +27,10 @@ def standings(scores: Sequence[Score], rank_isolation: str) -> dict[int, int]:
     """Ranks by place in `scores`; whoever has no rank is left out."""
     found: dict[int, int] = {}
     for losses in _ranked_losses(scores, rank_isolation):
-        found |= ranks(losses, compared(losses)) if _can_be_compared(losses) else _by_mean(losses)
+        if _can_be_compared(losses):
+            found |= ranks(losses, compared(losses, seed_errors(scores, losses)))
+        else:
+            found |= _by_mean(losses)
     return found
 
 
@@ -38,7 +42,7 @@ def comparisons(scores: Sequence[Score], *, rank_isolation: str = "docker") -> p
     """
     rows = []
     for losses in filter(_can_be_compared, _ranked_losses(scores, rank_isolation)):
-        for one in compared(losses):
+        for one in compared(losses, seed_errors(scores, losses)):
             first, second = scores[one.first], scores[one.second]
             better = "tie" if not one.is_significant else "first" if one.ratio < 1 else "second"
             names = [plain(pruner, NAME_CHARACTERS) for pruner in (first.pruner, second.pruner)]
@@ -72,6 +76,11 @@ def _ranked_losses(scores: Sequence[Score], rank_isolation: str) -> list[dict[in
             group = groups.setdefault((score.target, score.protocol, score.sparsity), {})
             group[index] = score.window_losses or ()
     return list(groups.values())
+
+
+def seed_errors(scores: Sequence[Score], losses: Mapping[int, Sequence[float]]) -> dict[int, float]:
+    """What seeds add to the error of each mean loss, in nats, by place in `scores`."""
+    return {place: seed_error(scores[place].seed_perplexities, len(values)) for place, values in losses.items()}
 
 
 def _can_be_compared(losses: Mapping[int, Sequence[float]]) -> bool:

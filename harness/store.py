@@ -336,7 +336,8 @@ def _measurement(record: str) -> Measurement:
 def _score(record: str, losses: bytes | None) -> Score:
     values = json.loads(record)
     error = values.pop("error")
-    values["notes"] = tuple(values.get("notes", ()))  # records of earlier versions have none
+    for name in ("notes", "seed_perplexities"):
+        values[name] = tuple(values.get(name, ()))  # records of earlier versions have none
     return Score(
         **values,
         error=None if error is None else Failure(**error),

@@ -50,6 +50,8 @@ class Study(BaseModel):
     """Memory for one pruner, in bytes or as a text with K, M, G or T [4 GiB]."""
     seed: int = Field(0, ge=0, lt=1 << 63, examples=["seed = 0"])
     """Of the calibration windows, and of `task.generator`."""
+    seeds: int = Field(1, ge=1, le=100, examples=["seeds = 5"])
+    """How many seeds, from `seed` on, a pruner that draws random numbers is run and scored with."""
     repeat: bool = Field(True, examples=["repeat = false"])
     """Whether each pruner runs once more on each target, to see if the same weights come out."""
     kl: bool = Field(False, examples=["kl = true"])

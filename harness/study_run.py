@@ -45,10 +45,12 @@ class Bench(Protocol):
         """Run pruners with known answers; raises CanaryFault when one is off."""
         ...
 
-    def score(self, pruner: Pruner, sparsity: Sparsity, *, more: bool = False, again: bool = False) -> Score:
+    def score(
+        self, pruner: Pruner, sparsity: Sparsity, *, more: bool = False, again: bool = False, seeds: int = 1
+    ) -> Score:
         """Prune in the sandbox, check, score; `more` when another one follows, `again` to see if the same comes out.
 
-        Raises Fault when the harness itself failed.
+        With as many of `seeds` as make a difference. Raises Fault when the harness itself failed.
         """
         ...
 
@@ -106,7 +108,7 @@ def run(
             for label in dict.fromkeys(cell.sparsity for cell in todo):
                 bench.check_sparsity(Sparsity.parse(label))
             _check_protocol(store, target, bench)
-            _run_batch(store, bench, todo, by_name, study.repeat, task)
+            _run_batch(study, store, bench, todo, by_name, task)
     return tally(store)
 
 
@@ -117,7 +119,7 @@ def tally(store: Store) -> Tally:
 
 
 def _run_batch(
-    store: Store, bench: Bench, todo: list[Cell], by_name: Mapping[str, Pruner], repeat: bool, task: console.Task
+    study: Study, store: Store, bench: Bench, todo: list[Cell], by_name: Mapping[str, Pruner], task: console.Task
 ) -> None:
     """Run cells of one target between canaries; when one is off, nothing of the batch counts."""
     try:
@@ -131,8 +133,9 @@ def _run_batch(
     }
     done = []
     for cell in todo:
-        more, again = cell is not todo[-1], repeat and cell.pruner not in known
-        score = _run_cell(store, bench, cell, by_name[cell.pruner], more=more, again=again)
+        more, again = cell is not todo[-1], study.repeat and cell.pruner not in known
+        asked = {"more": more, "again": again, "seeds": study.seeds}
+        score = _run_cell(store, bench, cell, by_name[cell.pruner], asked)
         if score is not None:
             done.append(cell)
             if score.repeatable is not None:
@@ -147,13 +150,13 @@ def _run_batch(
         console.notice(console.plain(f"{todo[0].target}: the canary after the batch could not run: {fault}"))
 
 
-def _run_cell(store: Store, bench: Bench, cell: Cell, pruner: Pruner, *, more: bool, again: bool) -> Score | None:
+def _run_cell(store: Store, bench: Bench, cell: Cell, pruner: Pruner, asked: Mapping[str, Any]) -> Score | None:
     """Score a cell and file it; None where there is nothing to file."""
     if store.has_score(cell):  # another process did it meanwhile
         return None
     try:
         # a path as target may have another name in the score; results are filed under the study's
-        score = replace(bench.score(pruner, Sparsity.parse(cell.sparsity), more=more, again=again), target=cell.target)
+        score = replace(bench.score(pruner, Sparsity.parse(cell.sparsity), **asked), target=cell.target)
     except Fault as fault:
         _record_fault(store, [cell], fault)
         return None

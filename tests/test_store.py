@@ -77,6 +77,7 @@ def test_every_field_of_a_score_comes_back(path: Path) -> None:
         kl_divergence=1 / 7,
         text=" a great place\n\u202e",
         repeatable=False,
+        seed_perplexities=(16.5, 1 / 3),
         zeros=Zeros((0.5, 0.25), b"\x00\xff", "abc"),
     )
     assert all(getattr(score, one.name) is not None for one in fields(Score)), "a new field: give it a value here"

@@ -208,6 +208,9 @@ def _row(score: Score, rank_isolation: str, nearest: Nearest | None, varies: boo
         notes.append("uneven budget")
     if score.weights_changed and score.status == Status.OK:
         notes.append("weights changed")
+    if score.seed_perplexities:
+        low, high = (perplexity_text(end(score.seed_perplexities)) for end in (min, max))
+        notes.append(f"mean of {len(score.seed_perplexities)} seeds, {low} to {high}")
     if varies and score.status == Status.OK:
         notes.append("nondeterministic: a second run with the same seed gave other weights")
     if score.kl_divergence is not None:

@@ -86,7 +86,15 @@ class FakeBench:
         if self._lab.canaries and (error := self._lab.canaries.pop(0)) is not None:
             raise error
 
-    def score(self, pruner: Pruner, sparsity: Sparsity, *, more: bool = False, again: bool = False) -> Score:  # noqa: ARG002
+    def score(
+        self,
+        pruner: Pruner,
+        sparsity: Sparsity,
+        *,
+        more: bool = False,  # noqa: ARG002
+        again: bool = False,
+        seeds: int = 1,  # noqa: ARG002
+    ) -> Score:
         """A score that depends on the names of the pruner, target and sparsity alone."""
         target = self.measurement.target
         self._lab.scored.append((target, sparsity.label, pruner.name))
