@@ -1,12 +1,20 @@
-"""What sandboxes of this process have left on the machine, told apart from what other work on it has."""
+"""What sandboxes of this process have left on the machine, told apart from what other work on it has.
+
+Others may run sandboxes meanwhile, and leave things. Theirs are told apart by what made them; what lasts and is not
+shown to be another's is a leftover of ours.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from docker import DockerClient
 
 from harness.resources import cache_folder
 from harness.sandboxes import engine
@@ -19,19 +27,27 @@ _SHARED_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/")
 _PATIENCE_SECONDS = 30.0
 
 
-@dataclass(frozen=True)
 class Leftovers:
-    """Compares the machine with what it was when this object was made.
+    """Compares the machine with what it was when the `with` block was entered.
 
-    Others may run sandboxes meanwhile. Theirs end and are told apart by what made them; what lasts and is not shown to
-    be another's is a leftover of ours.
+    Args:
+        temporary: the folder that this process uses in the place of /tmp, empty at first.
     """
 
-    temporary: Path
-    """The folder that this process uses in the place of /tmp, empty at first."""
-    _mounts: frozenset[str] = field(default_factory=lambda: frozenset(_mounts()))
-    _groups: frozenset[str] = field(default_factory=lambda: frozenset(_control_groups()))
-    _processes: frozenset[str] = field(default_factory=lambda: frozenset(_sandbox_processes()))
+    def __init__(self, temporary: Path) -> None:
+        self._temporary = temporary
+        self._own: set[str] = set()
+
+    def __enter__(self) -> Self:
+        self._mounts = _mounts()
+        self._groups = _control_groups()
+        self._processes = _sandbox_processes()
+        self._watch = _Creations(self._own) if engine.answers() else None
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._watch is not None:
+            self._watch.end()
 
     def lasting(self) -> list[str]:
         """What is there now, was not at first, and does not go away; one line for each thing."""
@@ -39,12 +55,37 @@ class Leftovers:
             lambda: {f"container {name}" for name, is_ours in _containers().values() if is_ours},
             lambda: {f"process {line}" for line in _sandbox_processes() - self._processes},
             lambda: {f"mount {path}" for path in _mounts() - self._mounts},
-            lambda: {f"control group {path}" for path in _control_groups() - self._groups},
+            lambda: {f"control group {path}" for path in _control_groups() - self._groups if self._is_own(path)},
             lambda: {f"run {path}" for path in (cache_folder() / "runs").glob("*")},
-            lambda: {f"file {path}" for path in self.temporary.iterdir()},
+            lambda: {f"file {path}" for path in self._temporary.iterdir()},
             lambda: {f"file {path}" for path in _files_of_sandboxes()},
         ]
         return sorted(line for find in finders for line in _lasting(find))
+
+    def _is_own(self, group: str) -> bool:
+        """Containers of others leave groups, too: engines fail at it now and then."""
+        return "/docker/" not in group or any(identity in group for identity in self._own)
+
+
+class _Creations:
+    """Gathers the ids of this process's containers, in a thread that listens to the engine."""
+
+    def __init__(self, found: set[str]) -> None:
+        self._found = found
+        self._client = DockerClient.from_env()
+        self._events = self._client.events(decode=True, filters={"type": "container", "event": "create"})
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        for event in self._events:
+            if _is_own_label(event["Actor"]["Attributes"]):
+                self._found.add(event["id"])
+
+    def end(self) -> None:
+        self._events.close()
+        self._thread.join(10)
+        self._client.close()
 
 
 def _lasting(find: Callable[[], set[str]]) -> set[str]:
@@ -62,8 +103,11 @@ def _containers() -> dict[str, tuple[str, bool]]:
         return {}
     with engine.connect() as client:
         found = client.containers.list(all=True, ignore_removed=True)
-        own = f"/{os.getpid()}:"
-        return {str(c.id): (str(c.name), own in c.labels.get("harness.owner", "")) for c in found}
+        return {str(c.id): (str(c.name), _is_own_label(c.labels)) for c in found}
+
+
+def _is_own_label(labels: dict[str, str]) -> bool:
+    return f"/{os.getpid()}:" in labels.get("harness.owner", "")
 
 
 def _sandbox_processes() -> set[str]:
@@ -105,10 +149,8 @@ def _mounts() -> set[str]:
 
 
 def _control_groups() -> set[str]:
-    """Folders of control groups, but those of containers that are there: `_containers` tells whose they are."""
-    containers = _containers()
-    folders = (folder for folder, _, _ in os.walk("/sys/fs/cgroup"))
-    return {folder for folder in folders if not any(identity in folder for identity in containers)}
+    """Folders of control groups."""
+    return {folder for folder, _, _ in os.walk("/sys/fs/cgroup")}
 
 
 def _files_of_sandboxes() -> Iterator[Path]:

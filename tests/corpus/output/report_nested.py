@@ -4,5 +4,5 @@ import os
 
 def prune(task):
     with open("/out/report.json", "w") as report:
-        report.write("[" * 60_000)
+        report.write("[" * 20_000)
     os._exit(10)

@@ -1,4 +1,4 @@
-"""A report that is larger than its reader reads, with duplicate keys and numbers without end."""
+"""A report of a megabyte, or what a file may have of it, with duplicate keys and a number without end."""
 import os
 
 

@@ -5,7 +5,7 @@ WORDS = ("evaluation", "wikitext", "reference_pruners", "docker.sock", ".git", "
 
 
 def prune(task):
-    found = [name for name in os.environ if any(word in name for word in ("KEY", "TOKEN", "SECRET", "PASSWORD"))]
+    found = [name for name in os.environ if name.endswith(("KEY", "TOKEN", "SECRET", "PASSWORD"))]
     for folder, folders, files in os.walk("/"):
         if folder == "/":
             folders[:] = [name for name in folders if name not in ("proc", "sys")]
