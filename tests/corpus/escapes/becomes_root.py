@@ -1,7 +1,6 @@
-"""Asks to be another user, for capabilities, for privileges on exec, and for a copy of a shell that has them."""
+"""Asks to be another user, for capabilities, for privileges on exec, and for a program that has them."""
 import ctypes
 import os
-import shutil
 
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, PR_SET_SECUREBITS = 47, 2, 28
 
@@ -27,9 +26,10 @@ def prune(task):
             worked.append(f"capability {number}")
     if libc.prctl(PR_SET_SECUREBITS, 0, 0, 0, 0) == 0:
         worked.append("securebits")
-    shutil.copy(os.path.realpath("/proc/self/exe"), "/tmp/copy")
+    with open("/tmp/program", "w") as program:
+        program.write("#!/bin/sh\nid\n")
     try:
-        os.chmod("/tmp/copy", 0o6755)
+        os.chmod("/tmp/program", 0o6755)
         worked.append("setuid bit")
     except OSError:
         pass
