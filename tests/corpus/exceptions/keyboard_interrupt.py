@@ -1,0 +1,5 @@
+"""Pretends that somebody pressed a key."""
+
+
+def prune(task):
+    raise KeyboardInterrupt("^C")

@@ -1,0 +1,6 @@
+"""50 MB of comment."""
+#@@
+
+
+def prune(task):
+    pass

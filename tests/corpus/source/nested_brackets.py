@@ -1,0 +1,6 @@
+"""Brackets in brackets, half a million deep."""
+x = @@
+
+
+def prune(task):
+    pass

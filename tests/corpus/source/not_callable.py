@@ -1,0 +1,2 @@
+"""`prune` is a number."""
+prune = 0.5

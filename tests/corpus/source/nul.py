@@ -1,0 +1,6 @@
+"""A NUL in the middle."""
+x = "@@"
+
+
+def prune(task):
+    pass
