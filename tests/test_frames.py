@@ -112,6 +112,7 @@ def test_no_field_of_a_record_is_forgotten() -> None:
         "window_losses": "loss",
         "id": "protocol",
         "zeros": "zeros_sha256",
+        "seed_perplexities": "seed_low",
         "layers": "target",
     }
     for record, name in ((Score, "scores"), (Measurement, "protocols")):
