@@ -7,6 +7,8 @@ test; so is one that takes more than ten seconds. Only this module imports ather
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 import tempfile
 from hashlib import sha256
@@ -17,9 +19,17 @@ import atheris
 ROOT = Path(__file__).resolve().parent.parent
 _ANSWER_BYTES = 140_000
 """Just over what is read of an answer."""
+_INSIDE = "HARNESS_FUZZ_INSIDE"
 
 
-def main() -> None:
+def main() -> int:
+    """Fuzz in a child, which libFuzzer ends without a word to Python, and remove what that leaves behind."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {_INSIDE: "1", "TMPDIR": folder}
+        return subprocess.run([sys.executable, __file__, *sys.argv[1:]], env=environment, check=False).returncode
+
+
+def fuzz() -> None:
     """Run until the time is over or a promise is broken; the exit status says which."""
     sys.path.insert(0, str(ROOT))
     with atheris.instrument_imports(include=["harness", "markdown_it", "tomllib", "zipfile", "json", "textwrap"]):
@@ -30,23 +40,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("reader", choices=READERS)
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--runs", type=int, default=-1, help="inputs to try; as many as there is time for by default")
     parser.add_argument("--seed", type=int, default=0, help="0 takes another one each time")
     parser.add_argument("--corpus", type=Path, help="where to keep inputs that reach more of the code")
     parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"))
     options = parser.parse_args()
     reader = READERS[options.reader]
-    with tempfile.TemporaryDirectory() as folder:
-        corpus = options.corpus or Path(folder)
-        corpus.mkdir(parents=True, exist_ok=True)
-        options.findings.mkdir(parents=True, exist_ok=True)
-        for seed in reader.seeds():
-            (corpus / sha256(seed).hexdigest()).write_bytes(seed)
-        longest = _ANSWER_BYTES if options.reader == "answer" else 2 * max(map(len, reader.seeds()))
-        flags = [f"-max_total_time={options.seconds}", f"-seed={options.seed}", f"-max_len={longest}", "-timeout=10"]
-        prefix = f"-artifact_prefix={options.findings}/{options.reader}-"
-        atheris.Setup([sys.argv[0], str(corpus), *flags, prefix, "-print_final_stats=1"], reader.check)
-        atheris.Fuzz()
+    corpus = options.corpus or Path(tempfile.mkdtemp())
+    corpus.mkdir(parents=True, exist_ok=True)
+    options.findings.mkdir(parents=True, exist_ok=True)
+    seeds = reader.seeds()
+    for seed in seeds:
+        (corpus / sha256(seed).hexdigest()).write_bytes(seed)
+    flags = {
+        "max_total_time": options.seconds,
+        "runs": options.runs,
+        "seed": options.seed,
+        "max_len": _ANSWER_BYTES if options.reader == "answer" else 2 * max(map(len, seeds)),
+        "timeout": 10,
+        "artifact_prefix": f"{options.findings}/{options.reader}-",
+        "print_final_stats": 1,
+    }
+    atheris.Setup([sys.argv[0], str(corpus), *(f"-{name}={value}" for name, value in flags.items())], reader.check)
+    atheris.Fuzz()
 
 
 if __name__ == "__main__":
-    main()
+    if _INSIDE in os.environ:
+        fuzz()
+    else:
+        sys.exit(main())
