@@ -37,7 +37,8 @@ lock:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --group dev --editable ".[local,hub,parquet]"
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable | sed -e 's/+cpu$$//' \
+		-e "s/^atheris.*/&; sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.14'/" > requirements.lock
 
 clean:
 	rm -rf $(VENV) results site .mypy_cache .ruff_cache .pytest_cache

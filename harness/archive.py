@@ -163,7 +163,7 @@ def load(name: str | Path, roots: Iterable[Path] = ()) -> Pruner:
         idea=manifest["idea"]["slug"],
         model=manifest["model"],
         status=Status(status) if status is not None else None,
-        message=manifest["message"],
+        message=manifest.get("message"),
     )
 
 
@@ -207,13 +207,19 @@ def _is_manifest(value: Any) -> bool:
     idea = value.get("idea")
     texts = [value.get("id"), value.get("model"), idea.get("slug") if isinstance(idea, dict) else None]
     return (
-        all(isinstance(text, str) for text in texts)
+        all(isinstance(text, str) and _is_unicode(text) for text in texts)
         and _ID.fullmatch(value["id"]) is not None
-        and isinstance(value.get("message"), str | None)
+        and isinstance(message := value.get("message"), str | None)
+        and _is_unicode(message or "")
         and value.get("status", "") in (None, *Status)
         and all(name in _FILES and isinstance(digest, str) for name, digest in files.items())
         and ("pruner.py" in files) != (value["status"] is not None)
     )
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether `text` can be written down: JSON may hold halves of surrogate pairs."""
+    return text.encode(errors="replace").decode() == text
 
 
 def candidates(roots: Iterable[Path]) -> dict[str, Path]:

@@ -172,7 +172,7 @@ def _manifest(path: Path, members: Mapping[str, bytes]) -> dict[str, Any]:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("members"), dict) or RESULTS not in members:
         raise _damaged(path, f"it is a zip file, but no pack: {MANIFEST} lists no members, or there is no {RESULTS}")
     if manifest.get("format") != FORMAT:
-        form = plain(str(manifest.get("format")), 20)
+        form = " ".join(plain(str(manifest.get("format")), 20).split())
         raise StorageFault(
             f"{path}: a pack of format {form}, this harness reads format {FORMAT}: use the harness that wrote it"
         )

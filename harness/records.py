@@ -60,7 +60,7 @@ class Sparsity:
             raise UsageError(f"sparsity {text!r}: give {forms}") from None
         if not 0 <= ratio < 1:
             raise UsageError(f"sparsity {text!r}: a ratio is the fraction of zeros, at least 0 and below 1")
-        return cls(ratio)
+        return cls(abs(ratio))  # -0.0 is 0, and is labelled so
 
     @property
     def label(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from harness import pack, pruners
+from harness.console import plain
 from harness.errors import InputFault, UsageError
 from harness.names import suggestion
 from harness.records import Pruner, Sparsity
@@ -19,6 +20,9 @@ from harness.resources import resource
 from harness.store import Cell
 
 _CELL_KEYS = {"name", "targets", "sparsities", "pruners", "sandbox", "rank_isolation"}
+_LINE = 1000
+"""Characters of a message; a key of a stranger's file may be longer."""
+_COUNT = 10**9
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -36,17 +40,17 @@ class Study(BaseModel):
     pruners: list[str] = Field(min_length=1, examples=['pruners = ["magnitude", "sample/*"]'])
     """As `harness run` takes them; `prefix*` stands for all archived candidates whose ids begin so."""
     calibration: str = Field("bundled", examples=['calibration = "bundled"'])
-    calibration_samples: int | None = Field(None, ge=1, examples=["calibration_samples = 32"])
+    calibration_samples: int | None = Field(None, ge=1, le=_COUNT, examples=["calibration_samples = 32"])
     eval: str = Field("bundled", examples=['eval = "bundled"'])
-    eval_windows: int | None = Field(None, ge=1, examples=["eval_windows = 40"])
-    seqlen: int | None = Field(None, ge=2, examples=["seqlen = 256"])
+    eval_windows: int | None = Field(None, ge=1, le=_COUNT, examples=["eval_windows = 40"])
+    seqlen: int | None = Field(None, ge=2, le=_COUNT, examples=["seqlen = 256"])
     statistics: Literal["sequential", "dense"] = Field("sequential", examples=['statistics = "sequential"'])
     dtype: Literal["float32", "bfloat16"] = Field("float32", examples=['dtype = "float32"'])
     device: Literal["cpu", "cuda"] = Field("cpu", examples=['device = "cuda"'])
     rounds: int = Field(1, ge=1, le=1000, examples=["rounds = 4"])
     sandbox: Literal["auto", "docker", "bubblewrap"] = Field("auto", examples=['sandbox = "auto"'])
     timeout: float | None = Field(None, ge=1, examples=["timeout = 900  # seconds"])
-    memory: int | None = Field(None, ge=128 << 20, examples=['memory = "4 GiB"'])
+    memory: int | None = Field(None, ge=128 << 20, lt=1 << 63, examples=['memory = "4 GiB"'])
     """Memory for one pruner, in bytes or as a text with K, M, G or T [4 GiB]."""
     seed: int = Field(0, ge=0, lt=1 << 63, examples=["seed = 0"])
     """Of the calibration windows, and of `task.generator`."""
@@ -81,8 +85,11 @@ class Study(BaseModel):
     @field_validator("targets", "sparsities", "pruners")
     @classmethod
     def _distinct(cls, values: list[str]) -> list[str]:
-        if twice := next((value for value in values if values.count(value) > 1), None):
-            raise ValueError(f"{twice!r} stands in it twice")
+        seen: set[str] = set()
+        for value in values:
+            if value in seen:
+                raise ValueError(f"{value!r} stands in it twice")
+            seen.add(value)
         return values
 
     @property
@@ -108,11 +115,18 @@ def parse(text: str, source: str) -> Study:
         UsageError: it is not TOML, or a key is wrong; one line that names the key and what to write.
     """
     try:
+        text.encode()  # TOML is UTF-8: no lone surrogates
         study = Study.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{source}: not valid TOML: {error}") from None
+        raise UsageError(f"{source}: not valid TOML: {plain(str(error), _LINE)}") from None
     except ValidationError as error:
-        raise UsageError(f"{source}: {_first_error(error)}") from None
+        raise UsageError(f"{source}: {plain(_first_error(error), _LINE)}") from None
+    except UnicodeEncodeError:
+        raise UsageError(f"{source}: not valid TOML: it holds characters that UTF-8 cannot") from None
+    except RecursionError:
+        raise UsageError(f"{source}: not valid TOML: it is nested too deeply") from None
+    except ValueError:  # what tomllib lets through
+        raise UsageError(f"{source}: not valid TOML: it has a number of thousands of digits") from None
     study._source = text
     return study
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 OWNERS = {
     "openai": ["harness/stages/completion.py"],
     "jinja2": ["harness/templates.py"],
-    "markdown_it": ["harness/stages/candidate.py"],
+    "markdown_it": ["harness/answers.py"],
     "pydantic": ["harness/study.py"],
     "matplotlib": ["harness/drawing.py", "harness/report/paper/figures.py", "harness/stages/figure.py"],
     "sqlite3": ["harness/snapshot.py", "harness/store.py"],

@@ -15,5 +15,6 @@ def command(file: Path) -> None:
     from harness.console import plain
 
     found = pack.verify(file)
-    click.echo(plain(f"{file}: whole, {len(found.members)} members of study {found.manifest.get('study')}", 300))
+    study = " ".join(plain(str(found.manifest.get("study")), 100).split())
+    click.echo(plain(f"{file}: whole, {len(found.members)} members of study {study}", 300))
     click.echo(f"sha256 {found.sha256}")
