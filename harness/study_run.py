@@ -92,15 +92,13 @@ def run(
     by_name = resolve(study)
     cells = plan(study, by_name)
     _adopt(study, store, cells, rank_isolation or study.rank_isolation, extend)
-    options = _bench_options(study)
+    options, level = _bench_options(study), _level(sandbox or study.sandbox, store)
     pending = [cell for cell in cells if not store.has_score(cell)]
     with console.progress(f"study {study.name}", len(pending)) as task:
         for target, group in groupby(pending, key=lambda cell: cell.target):
             todo = list(group)
             try:
-                bench = (open_bench or _pipeline())(
-                    target, sandbox=sandbox or study.sandbox, runtime=runtime, **options
-                )
+                bench = (open_bench or _pipeline())(target, sandbox=level, runtime=runtime, **options)
             except Fault as fault:
                 _record_fault(store, todo, fault)
                 task.advance(len(todo))
@@ -170,6 +168,12 @@ def _record_fault(store: Store, cells: list[Cell], fault: Fault) -> None:
     store.add_faults(cells, fault.status, str(fault))
     where = cells[0].target if len(cells) > 1 else " ".join(cells[0].key)
     console.notice(console.plain(f"{where}: {fault.status}: {fault}").replace("\n", " "))
+
+
+def _level(sandbox: str, store: Store) -> str:
+    """`auto` is docker for a study that has results of it: an engine that is down now must not change the isolation."""
+    began = any(score.isolation.startswith("docker") for score in store.scores())
+    return "docker" if sandbox == "auto" and began else sandbox
 
 
 def _adopt(study: Study, store: Store, cells: list[Cell], rank_isolation: str, extend: bool) -> None:

@@ -21,7 +21,7 @@ from harness.conversion import open_target
 
 from .conftest import VOCABULARY
 
-PROGRAMS = ("calibration", "memory", "official", "speed", "statistics", "sweep")
+PROGRAMS = ("calibration", "kills", "memory", "official", "speed", "statistics", "sweep")
 SEQLEN = 16
 
 

@@ -113,6 +113,21 @@ def test_options_reach_the_bench(lab: FakeLab) -> None:
     assert (lab.opened[0][1]["sandbox"], lab.opened[0][1]["runtime"]) == ("docker", "runsc")
 
 
+def test_a_study_that_began_in_docker_goes_on_in_docker(lab: FakeLab) -> None:
+    lab.errors[("wanda", "0.5")] = [SandboxFault("the engine died")]
+    for _ in range(2):
+        invoke("study", "run", "small.toml")
+    lab.errors[("bias", "0.5")] = [SandboxFault("the engine died")]
+    invoke("study", "run", "small.toml", "--results", "asked")
+    succeed("study", "run", "small.toml", "--results", "asked", "--sandbox", "bubblewrap")
+    lab.isolation = "bubblewrap"
+    lab.errors[("bias", "0.5")] = [SandboxFault("no room")]
+    for _ in range(2):
+        invoke("study", "run", "small.toml", "--results", "other")
+    levels = [arguments["sandbox"] for _, arguments in lab.opened]
+    assert levels == ["auto", "docker", "auto", "bubblewrap", "auto", "auto"]
+
+
 def test_an_interrupted_run_says_how_far_it_is_and_goes_on(lab: FakeLab) -> None:
     lab.errors[("bias", "0.5")] = [KeyboardInterrupt()]
     result = invoke("study", "run", "small.toml")

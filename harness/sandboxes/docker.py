@@ -42,6 +42,9 @@ _FIRST_GPU = DeviceRequest(device_ids=["0"], capabilities=[["gpu"]])
 _running: set[str] = set()
 """Names of the containers that this process is waiting for, or has started ahead."""
 
+_left: set[str] = set()
+"""Names of containers that this process is done with, and that may still be there: its engine failed meanwhile."""
+
 _starters = ThreadPoolExecutor(1, "harness-starter")
 
 
@@ -106,12 +109,9 @@ class DockerSandbox:
         try:
             with connect() as client:
                 container = _find_running(client, name) or self._create(client, name, request)
-                try:
-                    return self._watch(client, container, limits)
-                finally:
-                    _remove(container)
+                return self._watch(client, container, limits)
         finally:
-            _running.discard(name)
+            self._drop(name)
 
     def warm(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> None:
         """As `harness.records.Sandbox` says. gVisor need not show inside what changes outside: nothing waits there."""
@@ -124,6 +124,7 @@ class DockerSandbox:
         """As `harness.records.Sandbox` says."""
         while self._waiting:
             self._drop(self._waiting.pop().name())
+        self._drop(None)
 
     def _taken(self, request: _Request) -> str | None:
         """The name of the container that waits for just this request; what else waits is ended."""
@@ -139,10 +140,15 @@ class DockerSandbox:
 
     @staticmethod
     def _drop(name: str | None) -> None:
+        """Remove a container, and those that an engine that failed has kept; the next start removes what stays."""
         if name is not None:
-            with contextlib.suppress(SandboxFault), connect() as client:  # the next start removes what stays
-                _remove_named(client, name)
+            _left.add(name)
             _running.discard(name)
+        if _left:
+            with contextlib.suppress(SandboxFault), connect() as client:
+                for each in tuple(_left):
+                    _remove_named(client, each)
+                    _left.discard(each)
 
     def _start(self, request: _Request) -> str:
         """Start a container that waits for its job, and return its name."""
