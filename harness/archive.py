@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -245,7 +247,10 @@ def _folder(name: str, roots: Iterable[Path]) -> Path:
 def _read(path: Path, limit: int = 64 << 20) -> bytes:
     """At most `limit` bytes of a file of the archive."""
     try:
-        with path.open("rb") as file:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO in a stranger's archive would wait for ever
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise InputFault(f"{path} is no regular file: restore it, or generate the candidate again")
             return file.read(limit)
     except OSError as error:
         raise InputFault(f"cannot read {path}: {error.strerror or error}") from None

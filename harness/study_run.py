@@ -140,12 +140,20 @@ def _run_batch(
                 known.add(cell.pruner)
         task.advance()
     try:
-        bench.check_canaries()
+        _check_twice(bench)
     except CanaryFault as fault:
         store.set_aside(done, fault.status, f"{fault}; the results before it are measured again")
         console.notice(console.plain(f"{todo[0].target}: {fault.status}: {fault}; the results before it are set aside"))
     except Fault as fault:
         console.notice(console.plain(f"{todo[0].target}: the canary after the batch could not run: {fault}"))
+
+
+def _check_twice(bench: Bench) -> None:
+    """Check the canaries, and once more if one is off: an engine that was killed may have taken one along."""
+    try:
+        bench.check_canaries()
+    except CanaryFault:
+        bench.check_canaries()
 
 
 def _run_cell(store: Store, bench: Bench, cell: Cell, pruner: Pruner, asked: Mapping[str, Any]) -> Score | None:

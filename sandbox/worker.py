@@ -55,6 +55,8 @@ def run(job_file: Path, output_folder: Path) -> int:
     torch.manual_seed(job["seed"])
     report: dict[str, Any] = {"uniform": True}
     folder = job_file.parent
+    # opened before the pruner runs, which may leave no descriptor for it
+    descriptor = os.open(output_folder / "report.json", os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         prune, report["uniform"] = _load(folder / "pruner.py")
         layers = [LayerSpec(*entry) for entry in job["layers"]]
@@ -84,7 +86,12 @@ def run(job_file: Path, output_folder: Path) -> int:
     except CandidateError as failed:
         report.pop("notes", None)  # its words would have no room beside a traceback
         report |= _described(failed, str(folder / "pruner.py"))
-    (output_folder / "report.json").write_text(_dumps(report))
+    text = _dumps(report)
+    try:
+        (output_folder / "report.json").write_text(text)
+    except OSError:
+        os.pwrite(descriptor, text.encode(), 0)
+    os.close(descriptor)
     return REPORTED if "kind" in report else 0
 
 

@@ -93,7 +93,8 @@ def test_a_batch_before_which_one_is_off_does_not_run(tmp_path: Path) -> None:
 
 
 def test_a_batch_after_which_one_is_off_is_measured_again(tmp_path: Path) -> None:
-    lab = FakeLab(canaries=[None, None, None, CanaryFault("it sings another song")])
+    off = CanaryFault("it sings another song")
+    lab = FakeLab(canaries=[None, off, None, None, off, off])
     with Store(tmp_path / "results.sqlite") as store:
         run(parse(STUDY, "small.toml"), store, lab.open_bench)
         assert {score.target for score in store.scores()} == {"one"}

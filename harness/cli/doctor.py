@@ -56,11 +56,14 @@ def _torch() -> Finding:
 def _engine() -> Finding:
     from harness.errors import Fault
     from harness.sandboxes.docker import check
+    from harness.sandboxes.engine import answers
 
+    if not answers():
+        return Finding("docker", None, "no Docker engine answers: start it, or set DOCKER_HOST to its address")
     try:
         return Finding("docker", True, check())
-    except Fault as fault:
-        return Finding("docker", None, str(fault))
+    except Fault as fault:  # there is one, and it does not do what it should
+        return Finding("docker", False, str(fault))
 
 
 def _image() -> Finding:

@@ -17,11 +17,11 @@ def open_sandbox(name: str, runtime: str | None = None) -> Sandbox:
 
     Raises:
         UsageError: no such level, or a runtime for a level that has none.
-        SandboxFault: the level cannot work here.
+        SandboxFault: the level cannot work here, or does not keep what it promises.
         ImageFault: docker can, but its image is missing or outdated.
     """
     from harness.sandboxes.bubblewrap import BubblewrapSandbox, check  # noqa: PLC0415 - only what is used is loaded
-    from harness.sandboxes.docker import DockerSandbox  # noqa: PLC0415
+    from harness.sandboxes.docker import DockerSandbox, keeps_promises  # noqa: PLC0415
     from harness.sandboxes.engine import answers  # noqa: PLC0415
 
     if name not in NAMES:
@@ -31,9 +31,11 @@ def open_sandbox(name: str, runtime: str | None = None) -> Sandbox:
     if name == "docker" or runtime or (name == "auto" and answers()):
         docker = DockerSandbox(runtime)
         docker.check_image()
+        keeps_promises(runtime)
         return docker
     bubblewrap = BubblewrapSandbox()
     if name == "bubblewrap":
+        check()
         return bubblewrap
     try:
         check()

@@ -30,8 +30,8 @@ class BubblewrapSandbox:
 
     isolation = "bubblewrap"
     lacks = (
-        "no cap on the memory of all its processes together, no out-of-memory status, no peak memory, no bound on"
-        " files in /tmp (nor, before Linux 5.14 without root, on processes), and times that cannot be compared"
+        "no bound on its share of the processors, no cap on the memory of all its processes together, no out-of-memory"
+        " status, no peak memory, no bound on files in /tmp (nor, before Linux 5.14 without root, on processes), and times that cannot be compared"
     )
 
     def __init__(self, command: Sequence[str] = interior.COMMAND) -> None:
@@ -76,7 +76,7 @@ def check() -> str:
     Raises:
         SandboxFault: this level cannot work here, or does not isolate; says why and what to do.
     """
-    readback.read_back(BubblewrapSandbox)  # of the limits that it reads back, this level sets none
+    readback.read_back(BubblewrapSandbox, limited=False)
     version = subprocess.run([_find_bwrap(), "--version"], capture_output=True, text=True, check=False).stdout
     return version.strip()
 

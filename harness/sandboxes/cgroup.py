@@ -17,9 +17,10 @@ class Usage:
     peak_memory_bytes: int | None = None
     oom_kills: int | None = None
 
-    def update(self, pid: int, container_id: str) -> None:
-        """Read once more; nothing changes when the container has ended or cannot be seen from here."""
-        for controllers, folder in _groups(pid, container_id):
+    def update(self, pid: int, container_id: str) -> bool:
+        """Read once more, and say whether there was anything: not when it has ended or cannot be seen from here."""
+        groups = _groups(pid, container_id)
+        for controllers, folder in groups:
             if "memory" in controllers:
                 self._memory(
                     _number(folder / "memory.max_usage_in_bytes"), _field(folder / "memory.oom_control", "oom_kill")
@@ -30,6 +31,7 @@ class Usage:
                 self._memory(_number(folder / "memory.peak"), _field(folder / "memory.events", "oom_kill"))
                 if (microseconds := _field(folder / "cpu.stat", "usage_usec")) is not None:
                     self.cpu_seconds = microseconds / 1e6
+        return bool(groups)
 
     def _memory(self, peak: int | None, kills: int | None) -> None:
         if peak is not None:

@@ -26,7 +26,7 @@ def contended(cpu_seconds: float | None, waited: float | None, wall_seconds: flo
     """Whether a program that wanted to run most of the time got less than half of what it wanted.
 
     A program cannot bring this about alone: however many threads it starts, they get what `processors` give, unless
-    others take it. One that sleeps wants nothing.
+    others take it, and it may not bind them to one (sandbox/seccomp.json). One that sleeps wants nothing.
 
     Args:
         cpu_seconds: what it got; None, as `waited`, where it is not known.

@@ -8,9 +8,10 @@ import platform
 import signal
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 
 _OWNER = "harness.owner"
 _PYTHON = "/opt/venv/bin/python"
-_POLL_SECONDS = (0.01, 0.1)
+_COUNT_SECONDS = 0.01
+_LOOK_SECONDS = (0.01, 0.25)
+"""How long to wait before the engine is asked again: at first, and at most. Counts are read meanwhile."""
 _KILL_SECONDS = 30.0
 _CONFLICT = 409
 
@@ -82,7 +85,7 @@ class DockerSandbox:
     def __init__(self, runtime: str | None = None, command: Sequence[str] = interior.COMMAND) -> None:
         self.isolation = f"docker:{runtime}" if runtime else "docker"
         self._runtime = runtime
-        self._command = interior.first_process(_PYTHON, list(command))
+        self._arguments = list(command)
         self._waiting: list[_Waiting] = []
         with connect() as client:
             self._remove_leftovers(client)
@@ -164,7 +167,11 @@ class DockerSandbox:
 
     def _create(self, client: DockerClient, name: str, request: _Request) -> Container:
         options = self._options(list(request.mounts), request.limits, request.file_bytes)
-        return client.containers.create(find_image(client), self._command, name=name, **options)
+        life = IDLE_SECONDS + request.limits.timeout_seconds + 2 * _KILL_SECONDS  # longer than this process needs
+        command = interior.first_process(
+            _PYTHON, self._arguments, life_seconds=life, linger_seconds=interior.LINGER_SECONDS
+        )
+        return client.containers.create(find_image(client), command, name=name, **options)
 
     def _options(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> dict[str, Any]:
         cpu_seconds = interior.cpu_seconds_limit(limits)
@@ -214,20 +221,23 @@ class DockerSandbox:
         if container.status != "running":
             container.start()
         start = time.monotonic()
-        usage, pause, timed_out, busy = Usage(), _POLL_SECONDS[0], False, False
+        usage, pause, timed_out, busy, before = Usage(), _LOOK_SECONDS[0], False, False, None
         while (state := _state(client, container))["Running"]:
             usage.update(state["Pid"], _id(container))
             elapsed = time.monotonic() - start
+            if before is None:  # of a container that waited, what it used until now
+                before = (usage.cpu_seconds or 0.0, self._waited(state, container) or 0.0)
             if elapsed >= limits.timeout_seconds:
-                if not timed_out:
-                    waited = waited_seconds(processes(state["Pid"], _id(container)))
-                    busy = contended(usage.cpu_seconds, waited, elapsed, self._cpus(limits))
+                if not timed_out and usage.cpu_seconds is not None:
+                    waited = self._waited(state, container)
+                    waited = None if waited is None else waited - before[1]
+                    busy = contended(usage.cpu_seconds - before[0], waited, elapsed, self._cpus(limits))
                 timed_out = True
                 _kill(container)
             if elapsed >= limits.timeout_seconds + _KILL_SECONDS:
                 raise SandboxFault("the Docker engine does not end a container that was killed: restart the engine")
-            time.sleep(min(pause, max(limits.timeout_seconds - elapsed, _POLL_SECONDS[0])))
-            pause = min(pause * 1.5, _POLL_SECONDS[1])
+            _count(usage, state["Pid"], container, min(pause, max(limits.timeout_seconds - elapsed, _COUNT_SECONDS)))
+            pause = min(pause * 1.5, _LOOK_SECONDS[1])
         wall_seconds = time.monotonic() - start
         if state.get("Error"):
             raise SandboxFault(
@@ -251,6 +261,10 @@ class DockerSandbox:
             contended=timed_out and busy,
         )
 
+    @staticmethod
+    def _waited(state: Mapping[str, Any], container: Container) -> float | None:
+        return waited_seconds(processes(state["Pid"], _id(container)))
+
     def _cpus(self, limits: Limits) -> int:
         return min(limits.threads, self._engine_cpus)
 
@@ -272,12 +286,33 @@ def check(runtime: str | None = None) -> str:
     with connect() as client:
         version = client.version()["Version"]
     try:
-        loose = readback.read_back(lambda command: DockerSandbox(runtime, command))
+        keeps_promises(runtime)
     except ImageFault:
         kept = "limits unknown until the image is built"
     else:
-        kept = f"accepted but not kept or not readable: {', '.join(loose)}" if loose else "all limits read back as set"
+        kept = "all limits read back as set"
     return f"Docker {version}, {runtime or 'default'} runtime; {kept}"
+
+
+@cache
+def keeps_promises(runtime: str | None = None) -> None:
+    """Run a container that reads its own limits back; once in a process.
+
+    Raises:
+        SandboxFault, ImageFault: none can be run, it is not isolated, or a limit that was accepted is not kept.
+    """
+    readback.read_back(lambda command: DockerSandbox(runtime, command), limited=True)
+
+
+def _count(usage: Usage, pid: int, container: Container, seconds: float) -> None:
+    """Read the counts again and again for so long, or until the container's first process has ended."""
+    until = time.monotonic() + seconds
+    seen = True
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, _COUNT_SECONDS) if seen else left)
+        was, seen = seen, usage.update(pid, _id(container))
+        if was and not seen and usage.cpu_seconds is not None:
+            return
 
 
 def _new_name() -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-import itertools
 import math
-import os
+import secrets
 import stat
 import sys
 from typing import TYPE_CHECKING
@@ -30,17 +29,18 @@ LIBRARIES = ("torch", "transformers", "numpy", "safetensors")
 
 
 _FIRST_UID, _UIDS = 20_000, 40_000  # below 65536, which is all that rootless engines map
-_runs = itertools.count()
 
 
 def next_uid() -> int:
-    """An unprivileged numeric user for one run, shared with no other run of this machine at the same time."""
-    return _FIRST_UID + (os.getpid() * 8 + next(_runs)) % _UIDS
+    """An unprivileged numeric user for one run, drawn at random: two runs at a time hardly ever share one."""
+    return _FIRST_UID + secrets.randbelow(_UIDS)
 
 
 _FIRST_PROCESS = """
-import ctypes, os, resource, select, signal, sys
-alive, started, limits, command = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:]
+import ctypes, os, resource, select, signal, sys, time
+alive, started, life, linger = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
+limits, command = sys.argv[5], sys.argv[6:]
+until = time.monotonic() + life
 try:
     with open('/proc/self/oom_score_adj', 'w') as file:
         file.write('1000')
@@ -71,20 +71,40 @@ if child == 0:
     os.closerange(3, 1 << 16)
     os.execv(command[0], command)
 while True:
-    if alive in select.select([woken] if alive < 0 else [woken, alive], [], [])[0]:
+    left = until - time.monotonic()
+    ready = select.select([woken] if alive < 0 else [woken, alive], [], [], max(left, 0))[0]
+    if alive in ready or left <= 0:
         os._exit(1)
-    os.read(woken, 1 << 12)
+    if woken in ready:
+        os.read(woken, 1 << 12)
     ended = -1
     while ended and ended != child:
         ended, status = os.waitpid(-1, os.WNOHANG)
     if ended:
         code = os.waitstatus_to_exitcode(status)
+        if linger:
+            try:
+                os.kill(-1, signal.SIGKILL)
+            except OSError:
+                pass
+            time.sleep(linger)
         os._exit(code if code >= 0 else 128 - code)
 """
 
 
+LINGER_SECONDS = 0.03
+"""How long a container stays after its program has ended, so that its last counts can be read."""
+
+_FOR_EVER = 1e9
+
+
 def first_process(
-    python: str, arguments: list[str], descriptors: tuple[int, int] = (-1, -1), rlimits: dict[str, int] | None = None
+    python: str,
+    arguments: list[str],
+    descriptors: tuple[int, int] = (-1, -1),
+    rlimits: dict[str, int] | None = None,
+    life_seconds: float = _FOR_EVER,
+    linger_seconds: float = 0.0,
 ) -> list[str]:
     """The command of the first process inside, which starts the program, reaps what that leaves, and ends with it.
 
@@ -100,9 +120,12 @@ def first_process(
         descriptors: two inherited pipes: one whose other end is closed when the harness gives up or has died,
             and one that gets a byte when all is set up.
         rlimits: name without RLIMIT_ -> value; set only inside, where a user's processes count from zero.
+        life_seconds: after which it ends all, should nobody outside do so.
+        linger_seconds: for which it stays, alone, when the program has ended.
     """
     limits = ",".join(f"{name}={value}" for name, value in (rlimits or {}).items())
-    return [python, "-I", "-S", "-c", _FIRST_PROCESS, *map(str, descriptors), limits, python, *arguments]
+    numbers = map(str, (*descriptors, life_seconds, linger_seconds))
+    return [python, "-I", "-S", "-c", _FIRST_PROCESS, *numbers, limits, python, *arguments]
 
 
 def library_versions() -> dict[str, str]:

@@ -45,6 +45,7 @@ found = {
     'memory_bytes': number('memory.max', 'memory/memory.limit_in_bytes'),
     'swap_bytes': number('memory.swap.max'),
     'memory_and_swap_bytes': number('memory/memory.memsw.limit_in_bytes'),
+    'swap': not any(line.startswith('SwapTotal:') and line.split()[1] == '0' for line in open('/proc/meminfo')),
     'processes': number('pids.max', 'pids/pids.max'),
 }
 with open('/out/found.json', 'w') as file:
@@ -52,14 +53,15 @@ with open('/out/found.json', 'w') as file:
 """
 
 
-def read_back(make: Callable[[Sequence[str]], Sandbox]) -> list[str]:
-    """The limits that were accepted but are not kept or cannot be read inside: of memory, swap, processes.
+def read_back(make: Callable[[Sequence[str]], Sandbox], limited: bool) -> None:
+    """See that a level isolates, and that its limits of memory, swap and processes are those that were set.
 
     Args:
         make: a sandbox of the level that runs the given arguments of Python.
+        limited: whether the level sets limits for all processes together.
 
     Raises:
-        SandboxFault, ImageFault: it does not start, or does not isolate.
+        SandboxFault, ImageFault: it does not start, does not isolate, or accepted a limit that is not kept.
     """
     sandbox = make(("-P", "-c", _PROBE))
     with tempfile.TemporaryDirectory(prefix="harness-") as folder:
@@ -72,7 +74,11 @@ def read_back(make: Callable[[Sequence[str]], Sandbox]) -> list[str]:
         found: dict[str, Any] = json.loads(answer.read_text())
     if broken := _broken(found):
         raise SandboxFault(f"{sandbox.isolation} does not isolate here ({', '.join(broken)}): use another level")
-    return _loose(found)
+    if limited and (loose := _loose(found)):
+        raise SandboxFault(
+            f"{sandbox.isolation} accepts limits that it does not keep, or that cannot be read inside"
+            f" ({', '.join(loose)}): give the engine these controllers of its control groups, or use another one"
+        )
 
 
 def _broken(found: dict[str, Any]) -> list[str]:
@@ -87,7 +93,7 @@ def _broken(found: dict[str, Any]) -> list[str]:
 
 
 def _loose(found: dict[str, Any]) -> list[str]:
-    with_swap = found["memory_and_swap_bytes"] == _LIMITS.memory_bytes or found["swap_bytes"] == 0
+    with_swap = _LIMITS.memory_bytes == found["memory_and_swap_bytes"] or found["swap_bytes"] == 0 or not found["swap"]
     return [
         *(["memory"] if found["memory_bytes"] != _LIMITS.memory_bytes else []),
         *(["swap"] if not with_swap else []),

@@ -112,7 +112,7 @@ class SandboxRuns:
                     raise _contention_fault(execution, self._limits)
                 if more:
                     self.prepare(job)
-                yield _judged(execution, self._limits, folder)
+                yield _judged(execution, self._limits, folder.layout, folder.output, folder.report)
             finally:
                 folder.remove()
         except OSError as error:
@@ -187,9 +187,9 @@ def _storage_fault(error: OSError, job: Job) -> Exception:
     return StorageFault(f"cannot write {need:.2f} GiB under {runs}: {error.strerror}; make room or set HARNESS_CACHE")
 
 
-def _judged(execution: Execution, limits: Limits, folder: RunFolder) -> SandboxRun:
-    report = _report(folder.report)
-    status, failure = _status(execution, limits, _complete(folder.output, folder.layout), report)
+def _judged(execution: Execution, limits: Limits, layout: Layout, output: int, report_file: int) -> SandboxRun:
+    report = _report(report_file)
+    status, failure = _status(execution, limits, _complete(output, layout), report)
     seconds = report.get("prune_seconds")
     if type(seconds) is not float or not 0 <= seconds <= execution.wall_seconds:
         seconds = None
@@ -199,7 +199,7 @@ def _judged(execution: Execution, limits: Limits, folder: RunFolder) -> SandboxR
         execution=execution,
         prune_seconds=seconds if status is None else None,
         uniform=report.get("uniform") is not False,
-        output=folder.output,
+        output=output,
         notes=_notes(report.get("notes")) if status is None else (),
     )
 
@@ -221,7 +221,8 @@ def _status(
     if execution.signal is not None:
         name = _SIGNAL_NAMES.get(execution.signal, f"signal {execution.signal}")
         return Status.CRASHED, _failure(Status.CRASHED, f"killed by {name}")
-    kind = _REPORTED_KINDS.get(str(report.get("kind")))
+    word = report.get("kind")
+    kind = _REPORTED_KINDS.get(word) if isinstance(word, str) else None
     if execution.exit_code and kind is not None:
         return kind, _reported(kind, report)
     message = f"ended with exit code {execution.exit_code} and without a result"
