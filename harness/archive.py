@@ -29,6 +29,10 @@ PROVENANCE = "answer of the model named here, by one request through the endpoin
 
 _FILES = ("prompt.md", "completion.json", "pruner.py")
 _MANIFEST_BYTES = 1 << 20
+_MESSAGE_CHARACTERS = 2000
+_WITHOUT_CODE = (Status.NO_CODE, Status.TRUNCATED, Status.REFUSED, Status.REJECTED_SOURCE)
+"""What an attempt without code can be; no archive says how a run ended."""
+
 _ID = re.compile(r"[\w.-]+/[\w.-]+/\d{2,}", re.ASCII)
 
 
@@ -66,9 +70,9 @@ def archive(
         "idea": {"slug": prompt.idea.slug, "title": prompt.idea.title, "number": prompt.idea.number},
         "sample": None,
         "status": status,
-        "message": message,
-        "finish_reason": completion.finish_reason,
-        "usage": completion.response.get("usage"),
+        "message": message and message[:_MESSAGE_CHARACTERS],
+        "finish_reason": completion.finish_reason and completion.finish_reason[:200],
+        "usage": _bounded(completion.response.get("usage")),
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
         "template": prompt.template,
         "template_sha256": prompt.template_sha256,
@@ -96,6 +100,14 @@ def check_writable(root: Path) -> None:
             pass
     except OSError as error:
         raise StorageFault(f"cannot archive in {root}: {error.strerror or error}; give --generated DIR") from None
+
+
+def _bounded(usage: object) -> object:
+    """What an endpoint counted, if it is of a size that counts have; completion.json has it in any case."""
+    try:
+        return usage if len(json.dumps(usage)) < 10_000 else None
+    except (RecursionError, ValueError):
+        return None
 
 
 def _exchange(completion: Completion) -> dict[str, Any]:
@@ -213,7 +225,8 @@ def _is_manifest(value: Any) -> bool:
         and _ID.fullmatch(value["id"]) is not None
         and isinstance(message := value.get("message"), str | None)
         and _is_unicode(message or "")
-        and value.get("status", "") in (None, *Status)
+        and len(message or "") <= _MESSAGE_CHARACTERS
+        and value.get("status", "") in (None, *_WITHOUT_CODE)
         and all(name in _FILES and isinstance(digest, str) for name, digest in files.items())
         and ("pruner.py" in files) != (value["status"] is not None)
     )

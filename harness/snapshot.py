@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from harness.errors import StorageFault
+from harness.store import SCHEMA
 
 
 def snapshot(path: Path) -> bytes:
@@ -37,21 +38,21 @@ def snapshot(path: Path) -> bytes:
 
 
 def check_plain(path: Path) -> None:
-    """See that a stranger's results file has tables alone: a view or a trigger is a program that reading would run.
+    """See that a stranger's results file has our tables alone: a view, a trigger or a column that is computed is a
+    program that reading would run.
 
     Raises:
-        StorageFault: it has more, or is no SQLite file.
+        StorageFault: it has others, or is no SQLite file.
     """
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            more = connection.execute(
-                "SELECT name FROM sqlite_schema"
-                " WHERE sql IS NOT NULL AND (type <> 'table' OR sql NOT LIKE 'CREATE TABLE%')"
-            ).fetchone()
+            found = connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
     except sqlite3.Error as error:
         raise StorageFault(f"{path}: is no results file ({error}); get the pack again") from error
-    if more is not None:
-        raise StorageFault(f"{path}: has more than tables in it, so no harness wrote it; do not use this pack")
+    if any(sql not in SCHEMA for (sql,) in found):
+        raise StorageFault(
+            f"{path}: has other tables than those of results, so no harness wrote it; do not use this pack"
+        )
 
 
 def _write(copy: sqlite3.Connection, fresh: sqlite3.Connection) -> None:

@@ -17,8 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from harness.errors import StorageFault
-from harness.records import Failure, Measurement, Score, Zeros
+from harness.records import Measurement, Score, Zeros
 
 _VERSION = 2
 _APPLICATION_ID = 0x5052_554E  # "PRUN": tells a file of ours from any other program's
@@ -29,7 +31,7 @@ _ZEROS = (
     " fractions BLOB NOT NULL, sample BLOB NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (target, sparsity, pruner),"
     " FOREIGN KEY (target, sparsity, pruner) REFERENCES score)"
 )
-_SCHEMA = (
+SCHEMA = (
     "CREATE TABLE study (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, text TEXT NOT NULL,"
     " text_sha256 TEXT NOT NULL, settings TEXT NOT NULL, rank_isolation TEXT NOT NULL)",
     "CREATE TABLE cell (target TEXT NOT NULL, sparsity TEXT NOT NULL, pruner TEXT NOT NULL,"
@@ -44,8 +46,14 @@ _SCHEMA = (
     "CREATE TABLE measurement (target TEXT PRIMARY KEY, record TEXT NOT NULL, dense_losses BLOB NOT NULL)",
     _ZEROS,
 )
+"""What makes the tables, word for word as SQLite keeps it."""
+
 _UPGRADES = {1: _ZEROS}
 """What a file of an earlier version lacks."""
+
+
+_SCORES = TypeAdapter(Score)
+_MEASUREMENTS = TypeAdapter(Measurement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +265,7 @@ class Store:
                 with self._transaction() as connection:
                     # asked again under the lock: another process may have been first
                     if self._stamp() == (0, 0) and not self._tables():
-                        for statement in _SCHEMA:
+                        for statement in SCHEMA:
                             connection.execute(statement)
                         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                         connection.execute(f"PRAGMA user_version = {_VERSION}")
@@ -330,7 +338,7 @@ def _advice(error: Exception) -> str:
 
 def _measurement(record: str) -> Measurement:
     values = json.loads(record)
-    return Measurement(**{**values, "layers": tuple(values.get("layers", ()))})
+    return _MEASUREMENTS.validate_python(values)
 
 
 def _score(record: str, losses: bytes | None) -> Score:
@@ -338,11 +346,8 @@ def _score(record: str, losses: bytes | None) -> Score:
     error = values.pop("error")
     for name in ("notes", "seed_perplexities"):
         values[name] = tuple(values.get(name, ()))  # records of earlier versions have none
-    return Score(
-        **values,
-        error=None if error is None else Failure(**error),
-        window_losses=None if losses is None else _unpack(losses),
-    )
+    values |= {"error": error, "window_losses": None if losses is None else _unpack(losses)}
+    return _SCORES.validate_python(values)  # the file may be a stranger's
 
 
 def _pack(losses: Sequence[float]) -> bytes:

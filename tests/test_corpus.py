@@ -13,9 +13,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import tomllib
 import unicodedata
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from transformers import AutoModelForCausalLM
 from harness import console, metrics, pruners
 from harness.cli._output import print_scores
 from harness.pipeline import Bench, open_bench
-from harness.records import Limits, Pruner, Score, Sparsity
+from harness.records import Execution, Limits, Mount, Pruner, Sandbox, Score, Sparsity
 from harness.stages.score import window_losses
 from sandbox.checkpoint import Checkpoint
 from sandbox.layout import block_parameters, oriented
@@ -147,6 +149,58 @@ def bench(
     return get
 
 
+class Yielding:
+    """A sandbox that lets go of a lock while its program runs: nothing else of the harness runs in two threads."""
+
+    def __init__(self, sandbox: Sandbox, lock: threading.Lock) -> None:
+        self.isolation = sandbox.isolation
+        self.warm, self.cool = sandbox.warm, sandbox.cool
+        self._sandbox = sandbox
+        self._lock = lock
+
+    def execute(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> Execution:
+        self._lock.release()
+        try:
+            return self._sandbox.execute(mounts, limits, file_bytes)
+        finally:
+            self._lock.acquire()
+
+
+@dataclass(frozen=True)
+class Ran:
+    """Scores to come, by case and level, and the lock that whoever uses a model meanwhile must hold."""
+
+    lock: threading.Lock
+    scores: dict[tuple[str, str], Future[list[Score]]]
+
+
+@pytest.fixture(scope="module")
+def ran(
+    request: pytest.FixtureRequest, no_leftovers: None, listener: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ran]:
+    """Runs all cases that are asked for, the two levels side by side."""
+    asked = [vars(item)["callspec"].params for item in request.session.items if "test_it_is_survived" in item.name]
+    benches = {level: ThreadPoolExecutor(1) for level in dict.fromkeys(one["level"] for one in asked)}
+    opened: dict[tuple[str, str], Bench] = {}
+    folders = {name: str(request.getfixturevalue(name)) for name in ("llama", "opt")}
+    tokens = request.getfixturevalue("tokens")
+
+    lock = threading.Lock()
+
+    def run(case: Case, level: str) -> list[Score]:
+        with lock:
+            if (level, case.target) not in opened:
+                arguments = {"calibration": tokens, "evaluation": tokens, "sandbox": level}
+                bench = open_bench(folders[case.target], **arguments)
+                opened[level, case.target] = replace(bench, sandbox=Yielding(bench.sandbox, lock))
+            return scores(opened[level, case.target], case, tmp_path_factory.mktemp("case"))
+
+    yield Ran(lock, {(one["case"].name, one["level"]): benches[one["level"]].submit(run, **one) for one in asked})
+    for executor in benches.values():
+        executor.shutdown(cancel_futures=True)
+    opened.clear()
+
+
 def scores(bench: Bench, case: Case, folder: Path) -> list[Score]:
     """Of every run that the case asks for, by a file as a person would name it."""
     path = folder / f"{Path(case.name).name}.py"
@@ -170,10 +224,20 @@ def test_every_file_stands_in_the_table_and_says_what_it_tries() -> None:
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("case", parameters(list(CASES.values())))
 def test_it_is_survived_and_judged(
-    case: Case, level: str, bench: Callable[..., Bench], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    case: Case,
+    level: str,
+    ran: Ran,
+    bench: Callable[..., Bench],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    used = bench(level, case.target)
-    for score in scores(used, case, tmp_path):
+    found = ran.scores[case.name, level].result()
+    with ran.lock:
+        check(found, case, level, bench(level, case.target), capsys)
+
+
+def check(found: list[Score], case: Case, level: str, used: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """Everything that must hold of the scores of a case."""
+    for score in found:
         assert score.status == case.on(level), score.error
         assert score.isolation == level
         check_words(score)

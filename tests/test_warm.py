@@ -144,23 +144,26 @@ def test_a_waiting_program_gives_up_in_the_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpu", "waited", "wall", "processors", "expected"),
+    ("cpu", "waited", "busy", "wall", "processors", "expected"),
     [
-        (0.1, 0.0, 10, 2, False),  # sleeps
-        (10.0, 0.1, 10, 2, False),  # one busy thread on a quiet machine
-        (20.0, 600.0, 10, 2, False),  # many threads of its own
-        (2.0, 8.0, 10, 2, True),  # one busy thread beside many others' processes
-        (6.0, 600.0, 10, 2, True),  # many threads beside many others' processes
-        (6.0, 4.0, 10, 2, False),  # most of what it wanted
-        (0.2, 0.9, 10, 2, False),  # sleeps, and waits a little when it wakes
-        (None, 8.0, 10, 2, False),
-        (2.0, None, 10, 2, False),
+        (0.1, 0.0, 20, 10, 2, False),  # sleeps
+        (10.0, 0.1, 10, 10, 2, False),  # one busy thread on a quiet machine
+        (20.0, 600.0, 20, 10, 2, False),  # many threads of its own
+        (2.0, 8.0, 20, 10, 2, True),  # one busy thread beside many others' processes
+        (6.0, 600.0, 20, 10, 2, True),  # many threads beside many others' processes
+        (6.0, 4.0, 20, 10, 2, False),  # most of what it wanted
+        (0.2, 0.9, 20, 10, 2, False),  # sleeps, and waits a little when it wakes
+        (9.8, 30.0, 11, 10, 2, False),  # binds its threads to one processor, and nobody has the other one
+        (1.0, 9.0, 1, 10, 2, False),  # waits for what nobody has
+        (None, 8.0, 20, 10, 2, False),
+        (2.0, None, 20, 10, 2, False),
+        (2.0, 8.0, None, 10, 2, False),
     ],
 )
-def test_contention_is_wanting_and_not_getting(
-    cpu: float | None, waited: float | None, wall: float, processors: int, expected: bool
+def test_contention_is_wanting_and_not_getting_what_others_had(
+    cpu: float | None, waited: float | None, busy: float | None, wall: float, processors: int, expected: bool
 ) -> None:
-    assert contended(cpu, waited, wall, processors) is expected
+    assert contended(cpu, waited, busy, wall, processors) is expected
 
 
 def test_nothing_is_known_of_processes_that_are_gone() -> None:

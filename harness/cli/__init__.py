@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -79,6 +80,9 @@ def cli(quiet: bool) -> None:
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line; every error of the harness is one line and an exit status of 2 or 3."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin while they wait slow a shared machine down
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: nothing that was started is left behind
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
         status = cli.main(arguments, prog_name="harness", standalone_mode=False)
         sys.stdout.flush()

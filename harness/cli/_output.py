@@ -87,7 +87,9 @@ def print_scores(scores: Sequence[Score], measurement: Measurement, extras: Sequ
         if score.error is not None:
             where = f" (line {score.error.line})" if score.error.line else ""
             reason = console.plain(score.error.message, 200).replace("\n", " ")
-            text = f"{short(score.pruner)} at {score.sparsity}: {console.plain(score.error.type, 60)}: "
+            text = f"{short(score.pruner)} at {score.sparsity}: {console.plain(score.error.type, 60)}: ".replace(
+                "\n", " "
+            )
             out.print(Text(f"{text}{reason}{where}", "dim"), soft_wrap=True)
     for score in scores:
         marks = {

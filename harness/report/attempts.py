@@ -89,9 +89,15 @@ def _answer(exchange: Any) -> str | None:
     return content if isinstance(content, str) else None
 
 
+_MOST = 1e15
+"""What an endpoint counts beyond that is no count."""
+
+
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST else None
 
 
 def _amount(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
+    return (
+        float(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST else None
+    )

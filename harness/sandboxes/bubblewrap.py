@@ -31,7 +31,8 @@ class BubblewrapSandbox:
     isolation = "bubblewrap"
     lacks = (
         "no bound on its share of the processors, no cap on the memory of all its processes together, no out-of-memory"
-        " status, no peak memory, no bound on files in /tmp (nor, before Linux 5.14 without root, on processes), and times that cannot be compared"
+        " status, no peak memory, no bound on files in /tmp (nor, before Linux 5.14 without root, on processes), and"
+        " times that cannot be compared"
     )
 
     def __init__(self, command: Sequence[str] = interior.COMMAND) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,19 +23,34 @@ def waited_seconds(pids: Iterable[int]) -> float | None:
     return total / 1e9 if found else None
 
 
-def contended(cpu_seconds: float | None, waited: float | None, wall_seconds: float, processors: float) -> bool:
+def busy_seconds() -> float | None:
+    """How long the processors of this machine have worked for anybody, hypervisor included, since it was started."""
+    try:
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(
+            int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+        )
+    except (OSError, ValueError):
+        return None
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def contended(
+    cpu_seconds: float | None, waited: float | None, busy: float | None, wall_seconds: float, processors: float
+) -> bool:
     """Whether a program that wanted to run most of the time got less than half of what it wanted.
 
-    A program cannot bring this about alone: however many threads it starts, they get what `processors` give, unless
-    others take it, and it may not bind them to one (sandbox/seccomp.json). One that sleeps wants nothing.
+    A program cannot bring this about alone: others must have had at least half of what it lacked. One that sleeps wants
+    nothing.
 
     Args:
-        cpu_seconds: what it got; None, as `waited`, where it is not known.
+        cpu_seconds: what it got; None, as the next two, where it is not known.
         waited: by all its threads together.
+        busy: by which `busy_seconds` has grown since it was started.
         wall_seconds: of the whole run.
         processors: how many it may use at once.
     """
-    if cpu_seconds is None or waited is None:
+    if cpu_seconds is None or waited is None or busy is None:
         return False
     wanted = min(cpu_seconds + waited, processors * wall_seconds)
-    return wanted > wall_seconds / 2 and cpu_seconds < wanted / 2
+    lacked, others = wanted - cpu_seconds, busy - cpu_seconds
+    return wanted > wall_seconds / 2 and lacked > wanted / 2 and others > lacked / 2

@@ -8,7 +8,7 @@ import platform
 import signal
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +23,7 @@ from harness.errors import Fault, ImageFault, SandboxFault
 from harness.records import Execution, Limits, Mount
 from harness.sandboxes import interior, readback, seccomp
 from harness.sandboxes.cgroup import Usage, processes
-from harness.sandboxes.contention import contended, waited_seconds
+from harness.sandboxes.contention import busy_seconds, contended, waited_seconds
 from harness.sandboxes.engine import connect
 from harness.sandboxes.image import find_image
 from sandbox.waiting import IDLE_SECONDS
@@ -38,6 +38,9 @@ _COUNT_SECONDS = 0.01
 _LOOK_SECONDS = (0.01, 0.25)
 """How long to wait before the engine is asked again: at first, and at most. Counts are read meanwhile."""
 _KILL_SECONDS = 30.0
+_NEAR_LIMIT = 0.9
+"""Of its memory limit, what a container must have used if it was killed for reaching it."""
+
 _CONFLICT = 409
 
 _FIRST_GPU = DeviceRequest(device_ids=["0"], capabilities=[["gpu"]])
@@ -74,6 +77,24 @@ class _Waiting:
             return self.started.result()
         except Fault:
             return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """Processor time in seconds: the container's, what it waited for, and the machine's; None where it is not known."""
+
+    used: float | None
+    waited: float | None
+    busy: float | None
+
+    @classmethod
+    def now(cls, usage: Usage, pid: int, container: Container) -> _Counts:
+        return cls(usage.cpu_seconds, waited_seconds(processes(pid, _id(container))), busy_seconds())
+
+    def since(self, before: _Counts) -> tuple[float | None, float | None, float | None]:
+        pairs = ((self.used, before.used), (self.waited, before.waited), (self.busy, before.busy))
+        used, waited, busy = (None if now is None else now - (then or 0.0) for now, then in pairs)
+        return used, waited, busy
 
 
 class DockerSandbox:
@@ -167,7 +188,7 @@ class DockerSandbox:
 
     def _create(self, client: DockerClient, name: str, request: _Request) -> Container:
         options = self._options(list(request.mounts), request.limits, request.file_bytes)
-        life = IDLE_SECONDS + request.limits.timeout_seconds + 2 * _KILL_SECONDS  # longer than this process needs
+        life = request.limits.timeout_seconds + 2 * _KILL_SECONDS  # longer than this process needs to end it
         command = interior.first_process(
             _PYTHON, self._arguments, life_seconds=life, linger_seconds=interior.LINGER_SECONDS
         )
@@ -190,7 +211,7 @@ class DockerSandbox:
             "cgroupns": "private",
             "read_only": True,
             "cap_drop": ["ALL"],
-            "security_opt": ["no-new-privileges:true", f"seccomp={seccomp.profile()}"],
+            "security_opt": ["no-new-privileges:true", f"seccomp={seccomp.profile(limits.device)}"],
             "mem_limit": limits.memory_bytes,
             "memswap_limit": limits.memory_bytes,
             "pids_limit": limits.processes,
@@ -221,17 +242,17 @@ class DockerSandbox:
         if container.status != "running":
             container.start()
         start = time.monotonic()
-        usage, pause, timed_out, busy, before = Usage(), _LOOK_SECONDS[0], False, False, None
+        usage, pause, timed_out, excused = Usage(), _LOOK_SECONDS[0], False, False
+        before: _Counts | None = None
         while (state := _state(client, container))["Running"]:
             usage.update(state["Pid"], _id(container))
             elapsed = time.monotonic() - start
             if before is None:  # of a container that waited, what it used until now
-                before = (usage.cpu_seconds or 0.0, self._waited(state, container) or 0.0)
+                before = _Counts.now(usage, state["Pid"], container)
             if elapsed >= limits.timeout_seconds:
-                if not timed_out and usage.cpu_seconds is not None:
-                    waited = self._waited(state, container)
-                    waited = None if waited is None else waited - before[1]
-                    busy = contended(usage.cpu_seconds - before[0], waited, elapsed, self._cpus(limits))
+                if not timed_out:
+                    since = _Counts.now(usage, state["Pid"], container).since(before)
+                    excused = contended(*since, elapsed, self._cpus(limits))
                 timed_out = True
                 _kill(container)
             if elapsed >= limits.timeout_seconds + _KILL_SECONDS:
@@ -245,8 +266,12 @@ class DockerSandbox:
             )
         exit_code, signal_number = interior.exit_or_signal(state["ExitCode"])
         out_of_memory = bool(state["OOMKilled"] or usage.oom_kills)
+        host_killed = _host_oom_kills() > host_kills
+        peak = usage.peak_memory_bytes
+        if out_of_memory and host_killed and peak is not None and peak < _NEAR_LIMIT * limits.memory_bytes:
+            raise SandboxFault("the host ran out of memory and killed a run: lower --memory or run less beside it")
         killed = signal_number == signal.SIGKILL and not timed_out and not out_of_memory
-        if killed and _host_oom_kills() > host_kills:
+        if killed and host_killed and usage.oom_kills is None:  # elsewhere the container's own count says who it was
             raise SandboxFault("the host ran out of memory and killed a run: lower --memory or run less beside it")
         if killed and _killed_through_engine(client, container, started):
             raise SandboxFault("somebody killed or removed the container of a run: run it again")
@@ -258,12 +283,8 @@ class DockerSandbox:
             wall_seconds=wall_seconds,
             cpu_seconds=usage.cpu_seconds,
             peak_memory_bytes=usage.peak_memory_bytes,
-            contended=timed_out and busy,
+            contended=timed_out and excused,
         )
-
-    @staticmethod
-    def _waited(state: Mapping[str, Any], container: Container) -> float | None:
-        return waited_seconds(processes(state["Pid"], _id(container)))
 
     def _cpus(self, limits: Limits) -> int:
         return min(limits.threads, self._engine_cpus)

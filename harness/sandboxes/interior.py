@@ -71,8 +71,13 @@ if child == 0:
     os.closerange(3, 1 << 16)
     os.execv(command[0], command)
 while True:
+    try:
+        if os.stat('/job/go').st_size == 0:
+            until = time.monotonic() + life
+    except OSError:
+        pass
     left = until - time.monotonic()
-    ready = select.select([woken] if alive < 0 else [woken, alive], [], [], max(left, 0))[0]
+    ready = select.select([woken] if alive < 0 else [woken, alive], [], [], max(min(left, 5), 0))[0]
     if alive in ready or left <= 0:
         os._exit(1)
     if woken in ready:
@@ -120,7 +125,7 @@ def first_process(
         descriptors: two inherited pipes: one whose other end is closed when the harness gives up or has died,
             and one that gets a byte when all is set up.
         rlimits: name without RLIMIT_ -> value; set only inside, where a user's processes count from zero.
-        life_seconds: after which it ends all, should nobody outside do so.
+        life_seconds: after which, from the job on, it ends all, should nobody outside do so.
         linger_seconds: for which it stays, alone, when the program has ended.
     """
     limits = ",".join(f"{name}={value}" for name, value in (rlimits or {}).items())

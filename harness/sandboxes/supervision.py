@@ -16,7 +16,7 @@ from typing import IO
 
 from harness.errors import SandboxFault
 from harness.records import Execution
-from harness.sandboxes.contention import contended, waited_seconds
+from harness.sandboxes.contention import busy_seconds, contended, waited_seconds
 from harness.sandboxes.interior import exit_or_signal
 
 _POLL_SECONDS = (0.005, 0.05)
@@ -106,7 +106,7 @@ def supervise(
     with tempfile.TemporaryFile("w+") as source, Pipe() as messages:
         source.write(standard_input)
         source.seek(0)
-        start = time.monotonic()
+        start, busy_before = time.monotonic(), busy_seconds()
         process = subprocess.Popen(
             command,
             stdin=source,
@@ -120,11 +120,12 @@ def supervise(
             pipe.close(pipe.writer)
         try:
             code, cpu_seconds = _wait(process, start + timeout_seconds)
-            busy = False
+            excused = False
             if timed_out := code is None:
                 below = _below(process.pid)
                 cpu_seconds = _cpu_seconds(below.values())  # those killed now count nowhere afterwards
-                busy = contended(cpu_seconds, waited_seconds(below), time.monotonic() - start, processors)
+                busy = None if busy_before is None else (busy_seconds() or 0.0) - busy_before
+                excused = contended(cpu_seconds, waited_seconds(below), busy, time.monotonic() - start, processors)
                 code = _kill(process, pipes)
         except BaseException:
             if process.returncode is None:
@@ -141,7 +142,7 @@ def supervise(
         out_of_memory=False,
         wall_seconds=wall_seconds,
         cpu_seconds=cpu_seconds,
-        contended=timed_out and busy,
+        contended=timed_out and excused,
     )
 
 
