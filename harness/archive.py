@@ -105,7 +105,7 @@ def check_writable(root: Path) -> None:
 def _bounded(usage: object) -> object:
     """What an endpoint counted, if it is of a size that counts have; completion.json has it in any case."""
     try:
-        return usage if len(json.dumps(usage)) < 10_000 else None
+        return usage if len(_json(usage)) < 10_000 else None
     except (RecursionError, ValueError):
         return None
 
