@@ -124,7 +124,7 @@ class Trial:
         Args:
             kills: while containers were there.
             seed: of the moments.
-            span: seconds of work, of which most are to be over at the last kill.
+            span: seconds that it takes in peace.
             notice: takes each kill that counts.
 
         Raises:
@@ -137,7 +137,7 @@ class Trial:
             resumptions, process = resumptions + 1, self.start("killed")
             peaceful += len(done) == kills
             while len(done) < kills and self._wait_for_container(process):
-                self._let_go_on(process, chance.uniform(0, 1.2 * span / kills), kills - len(done))
+                self._let_go_on(process, chance.random(), kills - len(done), span)
                 if process.poll() is not None:
                     break
                 seconds, containers, scores = time.monotonic() - started, len(self._containers()), self._rows()
@@ -217,14 +217,22 @@ class Trial:
             time.sleep(0.05)
         return False
 
-    def _let_go_on(self, process: subprocess.Popen[bytes], seconds: float, cells: int) -> None:
-        """Wait, but not until the process has ended or fewer than that many cells are without a score."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and process.poll() is None:
+    def _let_go_on(self, process: subprocess.Popen[bytes], chance: float, kills: int, span: float) -> None:
+        """Wait for a random part of the work that is left, so that some is left for the kills to come.
+
+        Args:
+            process: the study; its end is the end of the wait.
+            chance: from 0 to 1.
+            kills: to come, this one included; for each of them a cell is kept.
+            span: seconds that all cells take.
+        """
+        since = time.monotonic()
+        while process.poll() is None:
             with Store(self._folder / "killed/results.sqlite", create=False) as store:
                 done = tally(store)
-            if done.planned - done.scored <= cells:
-                break
+            free = 1 - (done.scored + kills) / done.planned
+            if free <= 0 or time.monotonic() - since > chance * 2 * span * free / (kills + 1):
+                return
             time.sleep(0.02)
 
     def _check(self, code: int, results: str, expected: tuple[int, ...]) -> None:
