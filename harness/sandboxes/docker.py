@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
-import signal
 import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, NotFound
@@ -22,10 +18,10 @@ from docker.types import Mount as Bind
 from harness.errors import Fault, ImageFault, SandboxFault
 from harness.records import Execution, Limits, Mount
 from harness.sandboxes import interior, readback, seccomp
-from harness.sandboxes.cgroup import Usage, processes
-from harness.sandboxes.contention import busy_seconds, contended, waited_seconds
 from harness.sandboxes.engine import connect
 from harness.sandboxes.image import find_image
+from harness.sandboxes.owners import has_died, owner
+from harness.sandboxes.watch import KILL_SECONDS, watch
 from sandbox.waiting import IDLE_SECONDS
 
 if TYPE_CHECKING:
@@ -34,13 +30,6 @@ if TYPE_CHECKING:
 
 _OWNER = "harness.owner"
 _PYTHON = "/opt/venv/bin/python"
-_COUNT_SECONDS = 0.01
-_LOOK_SECONDS = (0.01, 0.25)
-"""How long to wait before the engine is asked again: at first, and at most. Counts are read meanwhile."""
-_KILL_SECONDS = 30.0
-_NEAR_LIMIT = 0.9
-"""Of its memory limit, what a container must have used if it was killed for reaching it."""
-
 _CONFLICT = 409
 
 _FIRST_GPU = DeviceRequest(device_ids=["0"], capabilities=[["gpu"]])
@@ -79,24 +68,6 @@ class _Waiting:
             return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Counts:
-    """Processor time in seconds: the container's, what it waited for, and the machine's; None where it is not known."""
-
-    used: float | None
-    waited: float | None
-    busy: float | None
-
-    @classmethod
-    def now(cls, usage: Usage, pid: int, container: Container) -> _Counts:
-        return cls(usage.cpu_seconds, waited_seconds(processes(pid, _id(container))), busy_seconds())
-
-    def since(self, before: _Counts) -> tuple[float | None, float | None, float | None]:
-        pairs = ((self.used, before.used), (self.waited, before.waited), (self.busy, before.busy))
-        used, waited, busy = (None if now is None else now - (then or 0.0) for now, then in pairs)
-        return used, waited, busy
-
-
 class DockerSandbox:
     """Runs the program in a hardened container of the sandbox image, one container a run.
 
@@ -133,7 +104,7 @@ class DockerSandbox:
         try:
             with connect() as client:
                 container = _find_running(client, name) or self._create(client, name, request)
-                return self._watch(client, container, limits)
+                return watch(client, container, limits, self._cpus(limits))
         finally:
             self._drop(name)
 
@@ -188,7 +159,7 @@ class DockerSandbox:
 
     def _create(self, client: DockerClient, name: str, request: _Request) -> Container:
         options = self._options(list(request.mounts), request.limits, request.file_bytes)
-        life = request.limits.timeout_seconds + 2 * _KILL_SECONDS  # longer than this process needs to end it
+        life = request.limits.timeout_seconds + 2 * KILL_SECONDS  # longer than this process needs to end it
         command = interior.first_process(
             _PYTHON, self._arguments, life_seconds=life, linger_seconds=interior.LINGER_SECONDS
         )
@@ -199,7 +170,7 @@ class DockerSandbox:
         uid = interior.next_uid()
         return {
             "runtime": self._runtime,
-            "labels": {_OWNER: _owner()},
+            "labels": {_OWNER: owner()},
             "environment": interior.environment(limits, "/opt/harness"),
             "user": f"{uid}:{uid}",
             "working_dir": "/tmp",  # noqa: S108 - inside the container
@@ -235,57 +206,6 @@ class DockerSandbox:
             "device_requests": [_FIRST_GPU] if limits.device == "cuda" else [],
         }
 
-    def _watch(self, client: DockerClient, container: Container, limits: Limits) -> Execution:
-        """Start the container, where it does not run yet, and wait for its end, or end it at the deadline."""
-        host_kills = _host_oom_kills()
-        started = int(time.time())
-        if container.status != "running":
-            container.start()
-        start = time.monotonic()
-        usage, pause, timed_out, excused = Usage(), _LOOK_SECONDS[0], False, False
-        before: _Counts | None = None
-        while (state := _state(client, container))["Running"]:
-            usage.update(state["Pid"], _id(container))
-            elapsed = time.monotonic() - start
-            if before is None:  # of a container that waited, what it used until now
-                before = _Counts.now(usage, state["Pid"], container)
-            if elapsed >= limits.timeout_seconds:
-                if not timed_out:
-                    since = _Counts.now(usage, state["Pid"], container).since(before)
-                    excused = contended(*since, elapsed, self._cpus(limits))
-                timed_out = True
-                _kill(container)
-            if elapsed >= limits.timeout_seconds + _KILL_SECONDS:
-                raise SandboxFault("the Docker engine does not end a container that was killed: restart the engine")
-            _count(usage, state["Pid"], container, min(pause, max(limits.timeout_seconds - elapsed, _COUNT_SECONDS)))
-            pause = min(pause * 1.5, _LOOK_SECONDS[1])
-        wall_seconds = time.monotonic() - start
-        if state.get("Error"):
-            raise SandboxFault(
-                f"the Docker engine could not run the container: {' '.join(state['Error'].split())[:300]}"
-            )
-        exit_code, signal_number = interior.exit_or_signal(state["ExitCode"])
-        out_of_memory = bool(state["OOMKilled"] or usage.oom_kills)
-        host_killed = _host_oom_kills() > host_kills
-        peak = usage.peak_memory_bytes
-        if out_of_memory and host_killed and peak is not None and peak < _NEAR_LIMIT * limits.memory_bytes:
-            raise SandboxFault("the host ran out of memory and killed a run: lower --memory or run less beside it")
-        killed = signal_number == signal.SIGKILL and not timed_out and not out_of_memory
-        if killed and host_killed and usage.oom_kills is None:  # elsewhere the container's own count says who it was
-            raise SandboxFault("the host ran out of memory and killed a run: lower --memory or run less beside it")
-        if killed and _killed_through_engine(client, container, started):
-            raise SandboxFault("somebody killed or removed the container of a run: run it again")
-        return Execution(
-            exit_code=None if timed_out else exit_code,
-            signal=None if timed_out else signal_number,
-            timed_out=timed_out,
-            out_of_memory=out_of_memory,
-            wall_seconds=wall_seconds,
-            cpu_seconds=usage.cpu_seconds,
-            peak_memory_bytes=usage.peak_memory_bytes,
-            contended=timed_out and excused,
-        )
-
     def _cpus(self, limits: Limits) -> int:
         return min(limits.threads, self._engine_cpus)
 
@@ -293,8 +213,8 @@ class DockerSandbox:
     def _remove_leftovers(client: DockerClient) -> None:
         """Remove what died processes of the harness on this machine left, and this one when its engine failed."""
         for container in client.containers.list(all=True, filters={"label": _OWNER}, ignore_removed=True):
-            owner = container.labels[_OWNER]
-            if _has_died(owner) or (owner == _owner() and container.name not in _running):
+            label = container.labels[_OWNER]
+            if has_died(label) or (label == owner() and container.name not in _running):
                 _remove(container)
 
 
@@ -325,17 +245,6 @@ def keeps_promises(runtime: str | None = None) -> None:
     readback.read_back(lambda command: DockerSandbox(runtime, command), limited=True)
 
 
-def _count(usage: Usage, pid: int, container: Container, seconds: float) -> None:
-    """Read the counts again and again for so long, or until the container's first process has ended."""
-    until = time.monotonic() + seconds
-    seen = True
-    while (left := until - time.monotonic()) > 0:
-        time.sleep(min(left, _COUNT_SECONDS) if seen else left)
-        was, seen = seen, usage.update(pid, _id(container))
-        if was and not seen and usage.cpu_seconds is not None:
-            return
-
-
 def _new_name() -> str:
     return f"harness-{uuid.uuid4().hex}"
 
@@ -363,34 +272,6 @@ def _bind(mount: Mount) -> Bind:
     return bind
 
 
-def _id(container: Container) -> str:
-    return str(container.id)
-
-
-def _state(client: DockerClient, container: Container) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = client.api.inspect_container(_id(container))["State"]
-    except NotFound as error:
-        raise SandboxFault("somebody removed the container of a run: run it again") from error
-    return state
-
-
-def _killed_through_engine(client: DockerClient, container: Container, since: int) -> bool:
-    """Whether anyone asked the engine to kill the container; a program inside cannot."""
-    events = client.events(
-        since=since, until=int(time.time()) + 1, decode=True, filters={"container": _id(container), "event": "kill"}
-    )
-    return any(True for _ in events)
-
-
-def _kill(container: Container) -> None:
-    try:
-        container.kill("SIGKILL")
-    except APIError as error:
-        if error.status_code != _CONFLICT:  # it has ended by itself meanwhile
-            raise
-
-
 def _remove(container: Container) -> None:
     try:
         container.remove(force=True, v=True)
@@ -399,45 +280,3 @@ def _remove(container: Container) -> None:
     except APIError as error:
         if error.status_code != _CONFLICT:  # somebody else's removal is under way
             raise
-
-
-def _host_oom_kills() -> int:
-    try:
-        counts = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
-        return int(counts.get("oom_kill", 0))
-    except OSError:
-        return 0
-
-
-def _owner() -> str:
-    """Names this process: where its id counts (other machines and containers may share the engine), id and start."""
-    return f"{_machine()}/{os.getpid()}:{_started(os.getpid())}"
-
-
-def _has_died(owner: str) -> bool:
-    where, _, process = owner.rpartition("/")
-    pid, _, started = process.partition(":")
-    return where == _machine() and _started(int(pid)) != started
-
-
-def _machine() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{platform.node()}/{boot}/{Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return platform.node()
-
-
-def _started(pid: int) -> str:
-    """When a process started, so that a later one with the same id is told apart; `gone` when there is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        pass
-    try:
-        os.kill(pid, 0)  # no /proc on this system
-    except ProcessLookupError:
-        return "gone"
-    except PermissionError:
-        pass
-    return "alive"
