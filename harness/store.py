@@ -321,7 +321,8 @@ class Store:
                 yield
         except (ValueError, TypeError, KeyError, struct.error) as error:
             raise StorageFault(
-                f"{self.path}: a record in it cannot be read ({error}); give --results another folder"
+                f"{self.path}: a record in it cannot be read ({' '.join(str(error).split())[:300]});"
+                " give --results another folder"
             ) from error
 
 

@@ -15,13 +15,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from benchmarks import memory, official, process, random_model, speed, statistics, sweep
+from benchmarks import memory, official, process, random_model, sandbox, speed, statistics, sweep
 from benchmarks.floor import Floor, Product
 from harness.conversion import open_target
 
 from .conftest import VOCABULARY
 
-PROGRAMS = ("calibration", "kills", "memory", "official", "speed", "statistics", "sweep")
+PROGRAMS = ("calibration", "kills", "memory", "official", "sandbox", "speed", "statistics", "sweep")
 SEQLEN = 16
 
 
@@ -140,6 +140,15 @@ def test_statistics(inputs: list[str], capsys: pytest.CaptureFixture[str], monke
     assert [row[0] for row in printed[2:]] == ["sequential", "dense", "dense / sequential"]
     ratio = float(printed[3][-1]) / float(printed[2][-1])
     assert float(printed[4][-1]) == pytest.approx(ratio, abs=0.01)
+
+
+@pytest.mark.docker
+def test_sandbox(capsys: pytest.CaptureFixture[str]) -> None:
+    sandbox.main(["times", "--targets", "testbed-llama", "--pruners", "magnitude", "--runs", "1"])
+    (_, _, found) = rows(capsys.readouterr().out)
+    assert found[0] == "magnitude"
+    assert all(float(cell) > 0 for cell in found[1:6])
+    assert float(found[5]) < float(found[2]), "a container that waited is sooner done than one that must start"
 
 
 @pytest.mark.usefixtures("in_process")

@@ -182,13 +182,15 @@ def test_a_busy_machine_is_not_the_pruners_fault(level: str, llama: Path, tokens
     assert hurried.score(loops, HALF).status == "TIMEOUT"
     token = f"hog-{os.getpid()}"
     cores = len(os.sched_getaffinity(0))
-    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass", token]) for _ in range(12 * cores)]
+    hog = [sys.executable, "-c", "while True: pass", token]
+    # each in a session of its own: the scheduler shares the time out among sessions first
+    hogs = [subprocess.Popen(hog, start_new_session=True) for _ in range(12 * cores)]
     try:
         with pytest.raises(ContentionFault, match="too little of its 8 s"):
             hurried.score(loops, HALF)
     finally:
-        for hog in hogs:
-            hog.kill()
-            hog.wait()
+        for each in hogs:
+            each.kill()
+            each.wait()
     assert processes_with(token) == []
     assert hurried.score(sleeps, HALF).status == "TIMEOUT"
