@@ -2,11 +2,11 @@
 
     python -m benchmarks.sandbox [times] [counts] [growth]
 
-`times`: whole runs of a pruner, job written to output read. *cold* starts Python and loads torch in the run; *warm* has
-both done before the clock starts, in a waiting container or in a bare process that waits just so. Every round runs all
-four in turn; the table has medians, and the differences of those. `counts`: peak memory and CPU seconds as the control
-group counts them, beside those of a program that takes a known amount of both. `growth`: the harness's own memory,
-files and threads while it scores many candidates in a row.
+`times`: whole runs of a pruner, job written to output read; the bare process has the sandbox's packages and
+environment. *cold* starts Python and loads torch in the run; *warm* has both done before the clock starts, in a waiting container or
+in a bare process that waits just so. Every round runs all four in turn; the table has medians, and the differences of
+those. `counts`: peak memory and CPU seconds as the control group counts them, beside those of a program that takes a
+known amount of both. `growth`: the harness's own memory, files and threads while it scores many candidates in a row.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -30,18 +31,18 @@ from harness.pipeline import Bench, open_bench
 from harness.pruners import find
 from harness.records import Execution, Limits, Mount, Pruner, Sparsity
 from harness.resources import cache_folder, sandbox_package
+from harness.sandboxes import interior, visible
 from harness.sandboxes.docker import DockerSandbox
 from harness.stages.sandbox_run import Job, SandboxRuns
-from harness.testing.trusted_sandbox import TrustedSandbox
 
 PARTS = ("times", "counts", "growth")
 HALF = Sparsity(0.5)
 READY_SECONDS = 6.0
 """What a waiting program is given to load its libraries, before the clock starts."""
 _MIB = 1 << 20
-_WAITS = (
-    "import sys, pathlib; from sandbox import worker; from sandbox.waiting import wait;"
-    "job, out = map(pathlib.Path, sys.argv[1:]); wait(job.with_name('go')); sys.exit(worker.run(job, out))"
+_BARE = (
+    "import os, sys, pathlib; from sandbox import worker; from sandbox.waiting import wait;"
+    "job, out = map(pathlib.Path, sys.argv[1:]); wait(job.with_name('go')); os._exit(worker.run(job, out))"
 )
 _LOAD = """
 import time
@@ -54,36 +55,48 @@ while time.process_time() < until:
 """
 
 
-class WaitingProcess(TrustedSandbox):
-    """A bare process that waits for its job as a container does."""
+class BareProcess:
+    """The worker's program in a child process with the sandbox's environment and packages, and nothing of isolation."""
 
-    def __init__(self) -> None:
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+    isolation = "none"
+
+    def __init__(self, packages: Path) -> None:
+        self._packages = packages
         self._process: subprocess.Popen[bytes] | None = None
 
     def warm(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> None:  # noqa: ARG002
         """As `harness.records.Sandbox` says."""
-        self._folder = tempfile.TemporaryDirectory()
+        folder = Path(tempfile.mkdtemp(dir=self._packages.parent))
         for mount in mounts:
-            link = Path(self._folder.name, mount.target.lstrip("/"))
+            link = folder / mount.target.lstrip("/")
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(mount.source.resolve())
-        paths = [f"{self._folder.name}/job/job.json", f"{self._folder.name}/out"]
-        self._process = subprocess.Popen([sys.executable, "-c", _WAITS, *paths], cwd=sandbox_package().parent)
+        python_path = f"{self._packages}:{sandbox_package().parent}"
+        command = [visible.view().python, "-P", "-c", _BARE, str(folder / "job/job.json"), str(folder / "out")]
+        self._process = subprocess.Popen(command, env=interior.environment(limits, python_path), cwd=folder)
 
     def execute(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> Execution:
         """As `harness.records.Sandbox` says."""
         if self._process is None:
-            return super().execute(mounts, limits, file_bytes)
+            self.warm(mounts, limits, file_bytes)
+        assert self._process is not None
         code, self._process = self._process.wait(), None
         return Execution(exit_code=code, signal=None, timed_out=False, out_of_memory=False, wall_seconds=1e9)
 
     def cool(self) -> None:
-        """As `harness.records.Sandbox` says."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        """As `harness.records.Sandbox` says; every process is waited for."""
+
+
+@contextmanager
+def shown_packages() -> Iterator[Path]:
+    """A folder of links to just the packages that a sandbox has: what else is installed here slows their import."""
+    with tempfile.TemporaryDirectory() as folder:
+        packages = Path(folder, "packages")
+        packages.mkdir()
+        for target, source in visible.view().shown.items():
+            if target.startswith(f"{visible.PACKAGES}/"):
+                (packages / target.rpartition("/")[2]).symlink_to(source)
+        yield packages
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -107,12 +120,13 @@ def print_times(target: str, options: argparse.Namespace) -> None:
     for name in options.pruners:
         job = bench._job(find(name).source or b"", [HALF])
         found: dict[tuple[str, str], list[float]] = {}
-        for count in range(options.runs):
-            console.notice(f"{target} {name}: round {count + 1} of {options.runs}")
-            for state in ("cold", "warm"):
-                for place, sandbox in (("bare", WaitingProcess()), ("docker", DockerSandbox())):
-                    runs = SandboxRuns(sandbox, bench.limits)
-                    found.setdefault((place, state), []).append(whole_run(runs, job, warm=state == "warm"))
+        with shown_packages() as packages:
+            for count in range(options.runs):
+                console.notice(f"{target} {name}: round {count + 1} of {options.runs}")
+                for state in ("cold", "warm"):
+                    for place, sandbox in (("bare", BareProcess(packages)), ("docker", DockerSandbox())):
+                        runs = SandboxRuns(sandbox, bench.limits)
+                        found.setdefault((place, state), []).append(whole_run(runs, job, warm=state == "warm"))
         bare_cold, docker_cold, bare_warm, docker_warm = (
             median(found[place, state]) for state in ("cold", "warm") for place in ("bare", "docker")
         )

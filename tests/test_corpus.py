@@ -166,19 +166,16 @@ class Yielding:
             self._lock.acquire()
 
 
-@dataclass(frozen=True)
-class Ran:
-    """Scores to come, by case and level, and the lock that whoever uses a model meanwhile must hold."""
-
-    lock: threading.Lock
-    scores: dict[tuple[str, str], Future[list[Score]]]
+Ran = dict[tuple[str, str], Future[list[Score]]]
+"""What came of each case on each level."""
 
 
 @pytest.fixture(scope="module")
 def ran(
     request: pytest.FixtureRequest, no_leftovers: None, listener: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Ran]:
-    """Runs all cases that are asked for, the two levels side by side."""
+) -> Ran:
+    """Runs all cases that are asked for, the two levels side by side, to their end: pytest changes the environment
+    between tests, and no thread may read it then."""
     asked = [vars(item)["callspec"].params for item in request.session.items if "test_it_is_survived" in item.name]
     benches = {level: ThreadPoolExecutor(1) for level in dict.fromkeys(one["level"] for one in asked)}
     opened: dict[tuple[str, str], Bench] = {}
@@ -195,10 +192,10 @@ def ran(
                 opened[level, case.target] = replace(bench, sandbox=Yielding(bench.sandbox, lock))
             return scores(opened[level, case.target], case, tmp_path_factory.mktemp("case"))
 
-    yield Ran(lock, {(one["case"].name, one["level"]): benches[one["level"]].submit(run, **one) for one in asked})
+    futures = {(one["case"].name, one["level"]): benches[one["level"]].submit(run, **one) for one in asked}
     for executor in benches.values():
-        executor.shutdown(cancel_futures=True)
-    opened.clear()
+        executor.shutdown()
+    return futures
 
 
 def scores(bench: Bench, case: Case, folder: Path) -> list[Score]:
@@ -221,6 +218,7 @@ def test_every_file_stands_in_the_table_and_says_what_it_tries() -> None:
         assert re.fullmatch(r'""".{10,}[.]"""|# .{10,}[.]', first), name
 
 
+@pytest.mark.timeout(3600)  # all of them run in the fixture of the first
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("case", parameters(list(CASES.values())))
 def test_it_is_survived_and_judged(
@@ -230,9 +228,7 @@ def test_it_is_survived_and_judged(
     bench: Callable[..., Bench],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    found = ran.scores[case.name, level].result()
-    with ran.lock:
-        check(found, case, level, bench(level, case.target), capsys)
+    check(ran[case.name, level].result(), case, level, bench(level, case.target), capsys)
 
 
 def check(found: list[Score], case: Case, level: str, used: Bench, capsys: pytest.CaptureFixture[str]) -> None:
