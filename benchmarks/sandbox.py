@@ -3,10 +3,11 @@
     python -m benchmarks.sandbox [times] [counts] [growth]
 
 `times`: whole runs of a pruner, job written to output read; the bare process has the sandbox's packages and
-environment. *cold* starts Python and loads torch in the run; *warm* has both done before the clock starts, in a waiting container or
-in a bare process that waits just so. Every round runs all four in turn; the table has medians, and the differences of
-those. `counts`: peak memory and CPU seconds as the control group counts them, beside those of a program that takes a
-known amount of both. `growth`: the harness's own memory, files and threads while it scores many candidates in a row.
+environment. *cold* starts Python and loads torch in the run; *warm* has both done before the clock starts, in a waiting
+container or in a bare process that waits just so. Every round runs all four in turn; the table has medians, and the
+differences of those. `counts`: peak memory and CPU seconds as the control group counts them, beside those of a program
+that takes a known amount of both. `growth`: the harness's own memory, files and threads while it scores many candidates
+in a row.
 """
 
 from __future__ import annotations
