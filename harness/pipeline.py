@@ -11,7 +11,7 @@ from functools import cached_property
 
 import torch
 
-from harness import canary, console, metrics
+from harness import canary, console, metrics, provenance
 from harness.conversion import open_target
 from harness.dense_statistics import known_statistics
 from harness.devices import arithmetic, check_device
@@ -83,6 +83,12 @@ class Bench:
         """The protocol; its id is a hash of everything that decides a number, but the target's weights."""
         facts = (self.target, self.calibration, self.evaluation)
         return measurement(*facts, self.statistics, self.dtype, self.rounds, self.device)
+
+    @cached_property
+    def environment(self) -> tuple[str, provenance.Environment]:
+        """What it measures with, and the id of that."""
+        record = provenance.environment(self.isolation, self.device)
+        return provenance.identity(record), record
 
     @cached_property
     def dense_losses(self) -> list[float]:

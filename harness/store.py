@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,7 @@ from pydantic import TypeAdapter
 from harness.errors import StorageFault
 from harness.records import Measurement, Score, Zeros
 
-_VERSION = 2
+_VERSION = 3
 _APPLICATION_ID = 0x5052_554E  # "PRUN": tells a file of ours from any other program's
 _BUSY_SECONDS = 30.0
 
@@ -30,6 +31,12 @@ _ZEROS = (
     "CREATE TABLE zeros (target TEXT NOT NULL, sparsity TEXT NOT NULL, pruner TEXT NOT NULL,"
     " fractions BLOB NOT NULL, sample BLOB NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (target, sparsity, pruner),"
     " FOREIGN KEY (target, sparsity, pruner) REFERENCES score)"
+)
+_ENVIRONMENT = "CREATE TABLE environment (id TEXT PRIMARY KEY, record TEXT NOT NULL)"
+_ORIGIN = (
+    "CREATE TABLE origin (target TEXT NOT NULL, sparsity TEXT NOT NULL, pruner TEXT NOT NULL,"
+    " environment TEXT NOT NULL REFERENCES environment, finished TEXT NOT NULL,"
+    " PRIMARY KEY (target, sparsity, pruner), FOREIGN KEY (target, sparsity, pruner) REFERENCES score)"
 )
 SCHEMA = (
     "CREATE TABLE study (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, text TEXT NOT NULL,"
@@ -45,10 +52,12 @@ SCHEMA = (
     " FOREIGN KEY (target, sparsity, pruner) REFERENCES cell ON DELETE CASCADE)",
     "CREATE TABLE measurement (target TEXT PRIMARY KEY, record TEXT NOT NULL, dense_losses BLOB NOT NULL)",
     _ZEROS,
+    _ENVIRONMENT,
+    _ORIGIN,
 )
 """What makes the tables, word for word as SQLite keeps it."""
 
-_UPGRADES = {1: _ZEROS}
+_UPGRADES = {1: (_ZEROS,), 2: (_ENVIRONMENT, _ORIGIN)}
 """What a file of an earlier version lacks."""
 
 
@@ -96,6 +105,16 @@ class CellFault:
     status: str
     message: str
     attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """With what a score was measured, and when."""
+
+    environment: str
+    """The id of an environment on file."""
+    finished: str
+    """UTC, ISO 8601."""
 
 
 class Store:
@@ -208,8 +227,11 @@ class Store:
             )
             return found.fetchone() is not None
 
-    def add_score(self, cell: Cell, score: Score) -> None:
-        """File the score of a cell, once: an earlier one stays, a fault of this cell goes."""
+    def add_score(self, cell: Cell, score: Score, environment: str | None = None) -> None:
+        """File the score of a cell, once: an earlier one stays, a fault of this cell goes.
+
+        `environment` is the id of what it was measured with, as `add_environment` was given it.
+        """
         record = asdict(score)
         losses, _ = record.pop("window_losses"), record.pop("zeros")
         blob = None if losses is None else _pack(losses)
@@ -222,7 +244,28 @@ class Store:
                 fractions = struct.pack(f"<{len(zeros.fractions)}f", *zeros.fractions)
                 row = (*cell.key, fractions, zeros.sample, zeros.sha256)
                 connection.execute("INSERT INTO zeros VALUES (?, ?, ?, ?, ?, ?)", row)
+            if added.rowcount and environment is not None:
+                finished = datetime.now(UTC).isoformat(timespec="seconds")
+                connection.execute("INSERT INTO origin VALUES (?, ?, ?, ?, ?)", (*cell.key, environment, finished))
             connection.execute("DELETE FROM fault WHERE target = ? AND sparsity = ? AND pruner = ?", cell.key)
+
+    def add_environment(self, name: str, record: Mapping[str, Any]) -> None:
+        """File what numbers are measured with, under its id, once."""
+        with self._transaction() as connection:
+            row = (name, json.dumps(dict(record), sort_keys=True))
+            connection.execute("INSERT INTO environment VALUES (?, ?) ON CONFLICT DO NOTHING", row)
+
+    def environments(self) -> dict[str, dict[str, Any]]:
+        """Everything that numbers were measured with, by id."""
+        with self._reading():
+            rows = self._connection.execute("SELECT id, record FROM environment ORDER BY id")
+            return {name: dict(json.loads(record)) for name, record in rows}
+
+    def origins(self) -> dict[tuple[str, str, str], Origin]:
+        """Where the scores come from, by target, sparsity and pruner; of those of which it was recorded."""
+        with self._reading():
+            rows = self._connection.execute("SELECT target, sparsity, pruner, environment, finished FROM origin")
+            return {(target, sparsity, pruner): Origin(*rest) for target, sparsity, pruner, *rest in rows}
 
     def faults(self) -> list[CellFault]:
         """The cells that met a fault and have no score yet, in plan order."""
@@ -250,7 +293,7 @@ class Store:
         """Turn the scores of cells into faults: they are not to be believed, and are measured again."""
         listed = list(cells)
         with self._transaction() as connection:
-            for table in ("zeros", "score"):
+            for table in ("zeros", "origin", "score"):
                 connection.executemany(
                     f"DELETE FROM {table} WHERE target = ? AND sparsity = ? AND pruner = ?",  # noqa: S608 - two names
                     [cell.key for cell in listed],
@@ -284,7 +327,8 @@ class Store:
         """Bring a file of an earlier version to this one; another process may have been first."""
         with self._transaction() as connection:
             while (version := self._stamp()[1]) in _UPGRADES:
-                connection.execute(_UPGRADES[version])
+                for statement in _UPGRADES[version]:
+                    connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {version + 1}")
         return version
 

@@ -23,6 +23,11 @@ class Bench(Protocol):
         ...
 
     @property
+    def environment(self) -> tuple[str, Mapping[str, Any]]:
+        """What it measures with, and the id of that."""
+        ...
+
+    @property
     def dense_losses(self) -> Sequence[float]:
         """Mean loss of each window of the dense model, in nats."""
         ...
@@ -106,6 +111,7 @@ def run(
             for label in dict.fromkeys(cell.sparsity for cell in todo):
                 bench.check_sparsity(Sparsity.parse(label))
             _check_protocol(store, target, bench)
+            store.add_environment(*bench.environment)
             _run_batch(study, store, bench, todo, by_name, task)
     return tally(store)
 
@@ -166,7 +172,7 @@ def _run_cell(store: Store, bench: Bench, cell: Cell, pruner: Pruner, asked: Map
     except Fault as fault:
         _record_fault(store, [cell], fault)
         return None
-    store.add_score(cell, score)
+    store.add_score(cell, score, bench.environment[0])
     result = score.status if score.perplexity is None else f"{score.status}, perplexity {score.perplexity:.6g}"
     console.notice(console.plain(f"{cell.pruner} at {cell.sparsity} on {cell.target}: {result}"))
     return score

@@ -76,8 +76,8 @@ def test_the_same_study_gives_the_same_bytes_whatever_happened_before(study: Pat
 def test_a_running_study_is_packed_as_it_is_at_one_moment(study: Path) -> None:
     with Store(study) as running:
         running._connection.execute("BEGIN IMMEDIATE")
-        running._connection.execute("DELETE FROM zeros")
-        running._connection.execute("DELETE FROM score")
+        for table in ("zeros", "origin", "score"):
+            running._connection.execute(f"DELETE FROM {table}")
         content = snapshot(study)
         running._connection.execute("ROLLBACK")
         Path("copy.sqlite").write_bytes(content)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -243,15 +244,34 @@ def test_a_file_of_the_first_version_is_brought_up_to_this_one(path: Path) -> No
     with Store(path) as store:
         store.add_score(CELLS[0], fake_score("wanda"))
     with sqlite3.connect(path) as own:
-        own.execute("DROP TABLE zeros")
+        for table in ("zeros", "origin", "environment"):
+            own.execute(f"DROP TABLE {table}")
         own.execute("UPDATE measurement SET record = json_remove(record, '$.layers', '$.dense_text')")
         own.execute("PRAGMA user_version = 1")
     own.close()
     with Store(path) as one, Store(path) as other:
         assert [score.pruner for score in one.scores()] == ["wanda"]
-        assert (one.zeros(), other.zeros()) == ({}, {})
+        assert (one.zeros(), other.zeros(), one.origins(), other.environments()) == ({}, {}, {}, {})
         other.add_score(CELLS[1], fake_score("wanda", zeros=Zeros((0.5,), b"\x01", "abc")))
         assert list(one.zeros()) == [CELLS[1].key]
+
+
+def test_a_score_says_what_it_was_measured_with(path: Path) -> None:
+    with Store(path) as store:
+        store.add_environment("abc", {"harness": "1", "libraries": {"torch": "2"}})
+        store.add_environment("abc", {"harness": "1", "libraries": {"torch": "2"}})
+        store.add_score(CELLS[0], fake_score("wanda"), "abc")
+        store.add_score(CELLS[0], fake_score("wanda"), "abc")
+        store.add_score(CELLS[1], fake_score("wanda"))
+        assert store.environments() == {"abc": {"harness": "1", "libraries": {"torch": "2"}}}
+        origins = store.origins()
+        assert list(origins) == [CELLS[0].key]
+        assert origins[CELLS[0].key].environment == "abc"
+        assert datetime.fromisoformat(origins[CELLS[0].key].finished).tzinfo is UTC
+        with pytest.raises(StorageFault):
+            store.add_score(CELLS[2], fake_score("bias"), "not on file")
+        store.set_aside([CELLS[0]], "INFRA_CANARY", "off")
+        assert store.origins() == {}
 
 
 def test_a_missing_file_is_not_made_for_reading(tmp_path: Path) -> None:

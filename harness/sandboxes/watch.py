@@ -63,7 +63,8 @@ def watch(client: DockerClient, container: Container, limits: Limits, processors
     usage, pause, timed_out, excused = Usage(), _LOOK_SECONDS[0], False, False
     before: _Counts | None = None
     while (state := _state(client, container))["Running"]:
-        usage.update(state["Pid"], _id(container))
+        if usage.update(state["Pid"], _id(container)):  # then the counts tell of its end, and the engine may rest
+            pause = _LOOK_SECONDS[1]
         elapsed = time.monotonic() - start
         if before is None:  # of a container that waited, what it used until now
             before = _Counts.now(usage, state["Pid"], container)

@@ -74,6 +74,7 @@ class FakeBench:
             not_pruned="1.0 k of 9.0 k parameters: embedding (1.0 k)",
             layers=_LAYERS,
         )
+        self.environment = (_digest("environment"), {"harness": "of the fake bench"})
         self.dense_text = " a place of dense thought" if options.get("text") else None
         self.dense_losses = tuple(_losses(target, math.log(20.0)))
         self.dense_perplexity = metrics.perplexity(self.dense_losses)
