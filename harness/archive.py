@@ -14,7 +14,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ def archive(
     status: Status | None = None,
     message: str | None = None,
     provenance: str = PROVENANCE,
+    cost: Mapping[str, Any] | None = None,
+    at: str | None = None,
 ) -> Pruner:
     """Keep one attempt in the next free folder `<root>/<model>/<idea>/<sample>`; safe beside other processes.
 
@@ -56,9 +58,11 @@ def archive(
         status: why there is no code.
         message: the same in words.
         provenance: where the answer comes from.
+        cost: `usd`, and the date of the table of `prices`, where they are known.
+        at: the id to keep it under, in the place of the next free one.
 
     Raises:
-        StorageFault: it cannot be written.
+        StorageFault: it cannot be written, or there is something at `at`.
     """
     contents = {"prompt.md": prompt.text.encode(), "completion.json": _json(_exchange(completion))}
     if source is not None:
@@ -73,6 +77,7 @@ def archive(
         "message": message and message[:_MESSAGE_CHARACTERS],
         "finish_reason": completion.finish_reason and completion.finish_reason[:200],
         "usage": _bounded(completion.response.get("usage")),
+        "cost": cost and dict(cost),
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
         "template": prompt.template,
         "template_sha256": prompt.template_sha256,
@@ -81,9 +86,9 @@ def archive(
         "created": completion.created,
         "provenance": provenance,
     }
-    parent = root / slug(completion.model) / prompt.idea.slug
+    parent = (root / at).parent if at else root / slug(completion.model) / prompt.idea.slug
     try:
-        return load(_place(parent, contents, manifest))
+        return load(_place(parent, contents, manifest, at and Path(at).name))
     except OSError as error:
         raise StorageFault(f"cannot archive in {parent}: {error.strerror or error}") from None
 
@@ -123,8 +128,8 @@ def _json(value: object) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode()
 
 
-def _place(parent: Path, contents: dict[str, bytes], manifest: dict[str, Any]) -> Path:
-    """Write the files into a new folder, and rename it to the next free number."""
+def _place(parent: Path, contents: dict[str, bytes], manifest: dict[str, Any], at: str | None) -> Path:
+    """Write the files into a new folder, and rename it to `at` or to the next free number."""
     parent.mkdir(parents=True, exist_ok=True)
     hidden = parent / f".{secrets.token_hex(8)}.partial"
     hidden.mkdir()
@@ -133,7 +138,7 @@ def _place(parent: Path, contents: dict[str, bytes], manifest: dict[str, Any]) -
             (hidden / name).write_bytes(content)
         number = 1 + max((int(p.name) for p in parent.iterdir() if p.name.isdecimal()), default=0)
         while True:
-            folder = parent / f"{number:02d}"
+            folder = parent / (at or f"{number:02d}")
             names = {"id": "/".join(folder.parts[-3:]), "sample": folder.name}
             (hidden / "manifest.json").write_bytes(_json(manifest | names))
             if not folder.exists():
@@ -142,6 +147,8 @@ def _place(parent: Path, contents: dict[str, bytes], manifest: dict[str, Any]) -
                 except OSError:
                     if not folder.exists():
                         raise
+            if at:
+                raise StorageFault(f"{folder} is there already: another process archived it; run the command again")
             number += 1
     finally:
         shutil.rmtree(hidden, ignore_errors=True)

@@ -83,3 +83,9 @@ class EndpointFault(Fault):
     """A model's endpoint refused the request, failed, or cannot be reached."""
 
     status: ClassVar[str] = "INFRA_ENDPOINT"
+
+    def __init__(self, message: str, *, passing: bool = False, limited: bool = False) -> None:
+        """`passing` where asking again may help, `limited` where the endpoint asked for fewer requests."""
+        super().__init__(message)
+        self.passing = passing
+        self.limited = limited

@@ -106,6 +106,33 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class Exchange:
+    """One HTTP request to an endpoint and what came back, as it came."""
+
+    request: dict[str, Any]
+    """`method`, `url` and `body`; no headers, so no key."""
+    status: int
+    headers: dict[str, str]
+    """Those that say something of the answer, in lower case."""
+    content: bytes
+    seconds: float
+    created: str
+    """When the request was sent: UTC, ISO 8601."""
+
+
+class Recorder(Protocol):
+    """What keeps the exchanges with an endpoint."""
+
+    def sent(self, request: dict[str, Any]) -> None:
+        """A request is about to be sent."""
+        ...
+
+    def received(self, exchange: Exchange) -> None:
+        """Its answer is here, and nothing of it was read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Pruner:
     """One Python file with `prune(task)`, by a person (a reference) or by a model (a candidate).
 

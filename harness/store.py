@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from harness.errors import StorageFault
 from harness.records import Measurement, Score, Zeros
 
-_VERSION = 3
+_VERSION = 4
 _APPLICATION_ID = 0x5052_554E  # "PRUN": tells a file of ours from any other program's
 _BUSY_SECONDS = 30.0
 
@@ -37,6 +37,12 @@ _ORIGIN = (
     "CREATE TABLE origin (target TEXT NOT NULL, sparsity TEXT NOT NULL, pruner TEXT NOT NULL,"
     " environment TEXT NOT NULL REFERENCES environment, finished TEXT NOT NULL,"
     " PRIMARY KEY (target, sparsity, pruner), FOREIGN KEY (target, sparsity, pruner) REFERENCES score)"
+)
+_LEDGER = (
+    "CREATE TABLE promise (one INTEGER PRIMARY KEY CHECK (one = 1), sha256 TEXT NOT NULL, created TEXT NOT NULL)",
+    "CREATE TABLE attempt (id TEXT PRIMARY KEY, position INTEGER NOT NULL, facts TEXT NOT NULL)",
+    "CREATE TABLE call (number INTEGER PRIMARY KEY, attempt TEXT NOT NULL REFERENCES attempt, sent TEXT NOT NULL,"
+    " request TEXT NOT NULL, status INTEGER, headers TEXT, response BLOB, seconds REAL)",
 )
 SCHEMA = (
     "CREATE TABLE study (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, text TEXT NOT NULL,"
@@ -54,10 +60,11 @@ SCHEMA = (
     _ZEROS,
     _ENVIRONMENT,
     _ORIGIN,
+    *_LEDGER,
 )
 """What makes the tables, word for word as SQLite keeps it."""
 
-_UPGRADES = {1: (_ZEROS,), 2: (_ENVIRONMENT, _ORIGIN)}
+_UPGRADES = {1: (_ZEROS,), 2: (_ENVIRONMENT, _ORIGIN), 3: _LEDGER}
 """What a file of an earlier version lacks."""
 
 
@@ -132,6 +139,7 @@ class Store:
                 uri=True,
                 timeout=_BUSY_SECONDS,
                 isolation_level=None,
+                check_same_thread=False,  # the ledger writes from several, one at a time
             )
         try:
             self._prepare(create)
@@ -153,7 +161,7 @@ class Store:
 
     def plan(self) -> Plan | None:
         """The plan on file; None before the first `save_plan`."""
-        with self._reading():
+        with self.reading():
             row = self._connection.execute("SELECT name, text, settings, rank_isolation FROM study").fetchone()
             if row is None:
                 return None
@@ -166,7 +174,7 @@ class Store:
         """Put `plan` in the place of the one on file; cells that have a score must be among its cells."""
         digest = sha256(plan.text.encode()).hexdigest()
         settings = json.dumps(dict(plan.settings), sort_keys=True)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute("DELETE FROM study")
             connection.execute(
                 "INSERT INTO study VALUES (1, ?, ?, ?, ?, ?)",
@@ -182,20 +190,20 @@ class Store:
 
     def measurements(self) -> dict[str, Measurement]:
         """The protocol that each target was measured by."""
-        with self._reading():
+        with self.reading():
             rows = self._connection.execute("SELECT target, record FROM measurement ORDER BY target")
             return {target: _measurement(record) for target, record in rows}
 
     def dense_losses(self, target: str) -> tuple[float, ...] | None:
         """The dense model's window losses on a target; None when it was never opened."""
-        with self._reading():
+        with self.reading():
             row = self._connection.execute("SELECT dense_losses FROM measurement WHERE target = ?", (target,))
             found = row.fetchone()
             return None if found is None else _unpack(found[0])
 
     def add_measurement(self, target: str, measurement: Measurement, dense_losses: Sequence[float]) -> None:
         """File the protocol of a target, in the place of an earlier one."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(
                 "INSERT INTO measurement VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
                 " SET record = excluded.record, dense_losses = excluded.dense_losses",
@@ -204,7 +212,7 @@ class Store:
 
     def scores(self) -> list[Score]:
         """All scores, in plan order."""
-        with self._reading():
+        with self.reading():
             rows = self._connection.execute(
                 "SELECT record, window_losses FROM score JOIN cell USING (target, sparsity, pruner) ORDER BY position"
             )
@@ -212,7 +220,7 @@ class Store:
 
     def zeros(self) -> dict[tuple[str, str, str], Zeros]:
         """Where the zeros of each scored model are, by target, sparsity and pruner; of those that were recorded."""
-        with self._reading():
+        with self.reading():
             rows = self._connection.execute("SELECT target, sparsity, pruner, fractions, sample, sha256 FROM zeros")
             return {
                 (target, sparsity, pruner): Zeros(struct.unpack(f"<{len(blob) // 4}f", blob), sample, digest)
@@ -235,7 +243,7 @@ class Store:
         record = asdict(score)
         losses, _ = record.pop("window_losses"), record.pop("zeros")
         blob = None if losses is None else _pack(losses)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             added = connection.execute(
                 "INSERT INTO score VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (*cell.key, score.status, json.dumps(record), blob),
@@ -251,19 +259,19 @@ class Store:
 
     def add_environment(self, name: str, record: Mapping[str, Any]) -> None:
         """File what numbers are measured with, under its id, once."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             row = (name, json.dumps(dict(record), sort_keys=True))
             connection.execute("INSERT INTO environment VALUES (?, ?) ON CONFLICT DO NOTHING", row)
 
     def environments(self) -> dict[str, dict[str, Any]]:
         """Everything that numbers were measured with, by id."""
-        with self._reading():
+        with self.reading():
             rows = self._connection.execute("SELECT id, record FROM environment ORDER BY id")
             return {name: dict(json.loads(record)) for name, record in rows}
 
     def origins(self) -> dict[tuple[str, str, str], Origin]:
         """Where the scores come from, by target, sparsity and pruner; of those of which it was recorded."""
-        with self._reading():
+        with self.reading():
             rows = self._connection.execute("SELECT target, sparsity, pruner, environment, finished FROM origin")
             return {(target, sparsity, pruner): Origin(*rest) for target, sparsity, pruner, *rest in rows}
 
@@ -278,7 +286,7 @@ class Store:
 
     def add_faults(self, cells: Iterable[Cell], status: str, message: str) -> None:
         """File a fault of the harness at cells without a score."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.executemany(
                 "INSERT INTO fault SELECT target, sparsity, pruner, ?, ?, 1 FROM cell"
                 " WHERE target = ? AND sparsity = ? AND pruner = ?"
@@ -292,7 +300,7 @@ class Store:
     def set_aside(self, cells: Iterable[Cell], status: str, message: str) -> None:
         """Turn the scores of cells into faults: they are not to be believed, and are measured again."""
         listed = list(cells)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for table in ("zeros", "origin", "score"):
                 connection.executemany(
                     f"DELETE FROM {table} WHERE target = ? AND sparsity = ? AND pruner = ?",  # noqa: S608 - two names
@@ -305,7 +313,7 @@ class Store:
             self._connection.execute("PRAGMA foreign_keys = ON")
             application, version = self._stamp()
             if (application, version) == (0, 0) and create:
-                with self._transaction() as connection:
+                with self.transaction() as connection:
                     # asked again under the lock: another process may have been first
                     if self._stamp() == (0, 0) and not self._tables():
                         for statement in SCHEMA:
@@ -325,7 +333,7 @@ class Store:
 
     def _upgraded(self, version: int) -> int:
         """Bring a file of an earlier version to this one; another process may have been first."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             while (version := self._stamp()[1]) in _UPGRADES:
                 for statement in _UPGRADES[version]:
                     connection.execute(statement)
@@ -340,7 +348,7 @@ class Store:
         return self._connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is not None
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """All of the block or nothing of it; the lock is taken at once, so that it cannot fail midway."""
         with self._faults():
             self._connection.execute("BEGIN IMMEDIATE")
@@ -359,10 +367,11 @@ class Store:
             raise StorageFault(f"{self.path}: {_advice(error)}") from error
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """What cannot be read in the block is a fault of the file."""
         try:
             with self._faults():
-                yield
+                yield self._connection
         except (ValueError, TypeError, KeyError, struct.error) as error:
             raise StorageFault(
                 f"{self.path}: a record in it cannot be read ({' '.join(str(error).split())[:300]});"

@@ -9,21 +9,55 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from harness import pack, pruners
 from harness.console import plain
 from harness.errors import InputFault, UsageError
-from harness.names import suggestion
+from harness.ledger import Attempt
+from harness.names import slug, suggestion
 from harness.records import Pruner, Sparsity
 from harness.resources import resource
+from harness.stages.idea import find_idea, ideas
+from harness.stages.prompt import DEFAULT_TEMPLATE, render
 from harness.store import Cell
 
 _CELL_KEYS = {"name", "targets", "sparsities", "pruners", "sandbox", "rank_isolation"}
+_ASKING_KEYS = {"generators", "ideas", "prompts", "samples", "max_cost"}
+"""What decides the attempts, which are kept apart from how pruners are run: see `harness.ledger`."""
 _LINE = 1000
 """Characters of a message; a key of a stranger's file may be longer."""
 _COUNT = 10**9
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+
+class StudyGenerator(BaseModel):
+    """A table `[[generators]]`: a model that is asked for pruners. What is left out is not sent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    model: str = Field(min_length=1, max_length=200)
+    name: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9.-]{0,59}$")
+    """First part of its candidates' ids, after the study's name [made from the model's]."""
+    endpoint: str | None = None
+    """A base URL, or the name of a well-known endpoint."""
+    api: Literal["chat", "responses"] = "chat"
+    max_tokens: int | None = Field(None, ge=1, le=_COUNT)
+    temperature: float | None = Field(None, ge=0, le=10)
+    reasoning_effort: str | None = Field(None, max_length=40)
+    timeout: float = Field(600.0, ge=1, le=86_400)
+    """Seconds of silence."""
+    concurrency: int = Field(4, ge=1, le=256)
+    """Requests at a time, at most; fewer while the endpoint asks for it."""
+    input_price: float | None = Field(None, ge=0)
+    """US dollars for a million tokens [those of the bundled table of prices]."""
+    output_price: float | None = Field(None, ge=0)
+
+    @property
+    def label(self) -> str:
+        """Its name, or one made from the model's."""
+        return self.name or slug(self.model.removeprefix("local:"))
 
 
 class Study(BaseModel):
@@ -37,8 +71,18 @@ class Study(BaseModel):
     """As `--target` of `harness run` takes them."""
     sparsities: list[str] = Field(min_length=1, examples=['sparsities = [0.5, "2:4"]'])
     """Ratios as numbers or texts; patterns and structures as texts."""
-    pruners: list[str] = Field(min_length=1, examples=['pruners = ["magnitude", "sample/*"]'])
+    pruners: list[str] = Field([], examples=['pruners = ["magnitude", "sample/*"]'])
     """As `harness run` takes them; `prefix*` stands for all archived candidates whose ids begin so."""
+    generators: list[StudyGenerator] = Field([], max_length=100, examples=['[[generators]] with model = "o1"'])
+    """Models that are asked for pruners, which are then run beside `pruners`."""
+    ideas: list[str] = Field([], examples=['ideas = ["L1 norm pruning"]'])
+    """What they are asked for: titles, slugs or numbers of ideas; `*` stands for all."""
+    prompts: list[str] = Field(["one-pass"], min_length=1, examples=['prompts = ["one-pass"]'])
+    """Names of prompt templates."""
+    samples: int = Field(1, ge=1, le=10_000, examples=["samples = 5"])
+    """How often each generator is asked for each idea with each template."""
+    max_cost: float | None = Field(None, ge=0, examples=["max_cost = 20.0  # US dollars"])
+    """No request is made once so much was spent."""
     calibration: str = Field("bundled", examples=['calibration = "bundled"'])
     calibration_samples: int | None = Field(None, ge=1, le=_COUNT, examples=["calibration_samples = 32"])
     eval: str = Field("bundled", examples=['eval = "bundled"'])
@@ -82,7 +126,7 @@ class Study(BaseModel):
             raise ValueError(f"{value!r} is no size")
         return int(size[1]) << _UNITS[size[2] or ""]
 
-    @field_validator("targets", "sparsities", "pruners")
+    @field_validator("targets", "sparsities", "pruners", "ideas", "prompts")
     @classmethod
     def _distinct(cls, values: list[str]) -> list[str]:
         seen: set[str] = set()
@@ -92,6 +136,20 @@ class Study(BaseModel):
             seen.add(value)
         return values
 
+    @model_validator(mode="after")
+    def _something_to_run(self) -> Study:
+        if not self.pruners and not self.generators:
+            raise PydanticCustomError("nothing", "there is nothing to run", {"key": "pruners"})
+        if bool(self.generators) != bool(self.ideas):
+            key = "ideas" if self.generators else "generators"
+            raise PydanticCustomError("nothing", "generators and ideas need one another", {"key": key})
+        labels = [generator.label for generator in self.generators]
+        if twice := next((label for label in labels if labels.count(label) > 1), None):
+            raise PydanticCustomError(
+                "twice", "two generators are called {label}", {"key": "generators", "label": twice}
+            )
+        return self
+
     @property
     def source(self) -> str:
         """The file, as read."""
@@ -100,12 +158,12 @@ class Study(BaseModel):
     @classmethod
     def defaults(cls) -> dict[str, Any]:
         """The settings of a file that names none."""
-        return {key: field.default for key, field in cls.model_fields.items() if key not in _CELL_KEYS}
+        return {key: field.default for key, field in cls.model_fields.items() if key not in _CELL_KEYS | _ASKING_KEYS}
 
     @property
     def settings(self) -> dict[str, Any]:
         """Everything that changes a result, besides the cells."""
-        return self.model_dump(mode="json", exclude=_CELL_KEYS)
+        return self.model_dump(mode="json", exclude=_CELL_KEYS | _ASKING_KEYS)
 
 
 def parse(text: str, source: str) -> Study:
@@ -176,13 +234,48 @@ def default_results(study_name: str) -> Path:
     return Path("results") / study_name / "results.sqlite"
 
 
+def attempts(study: Study) -> list[Attempt]:
+    """All that the generators of a study are asked, in the order of the file: nothing else decides it.
+
+    Raises:
+        UsageError: there is no such idea or template.
+    """
+    chosen = [idea for text in study.ideas for idea in (ideas() if text == "*" else [find_idea(text)])]
+    chosen = list({idea.slug: idea for idea in chosen}.values())
+    rendered = {(idea.slug, template): render(idea, template) for template in study.prompts for idea in chosen}
+    return [
+        Attempt(
+            f"{_folder(study, generator, template)}/{idea.slug}/{sample:02d}", generator.label, generator.model, prompt
+        )
+        for generator in study.generators
+        for template in study.prompts
+        for idea in chosen
+        for prompt in [rendered[idea.slug, template]]
+        for sample in range(1, study.samples + 1)
+    ]
+
+
+def _folder(study: Study, generator: StudyGenerator, template: str) -> str:
+    """Where a generator's answers are archived: apart from those of other studies, and of other templates."""
+    other = "" if template == DEFAULT_TEMPLATE else f".{template}"
+    return f"{study.name}.{generator.label}{other}"
+
+
 def resolve(study: Study) -> dict[str, Pruner]:
     """The pruners of a study by name, in its order; `prefix*` stands for all archived candidates it begins.
 
+    An attempt that no answer was archived for is a pruner without code and without a status.
+
     Raises:
         UsageError: a name fits nothing, or two entries give one pruner's name.
+        InputFault: an archived candidate cannot be read.
     """
     found: dict[str, Pruner] = {}
+    asked = attempts(study)
+    archived = pruners.candidate_folders() if asked else {}
+    for attempt in asked:
+        blank = Pruner(attempt.id, "model", None, idea=attempt.prompt.idea.slug, model=attempt.model)
+        found[attempt.id] = pruners.find(attempt.id) if attempt.id in archived else blank
     for entry in study.pruners:
         for pruner in _matches(entry):
             if pruner.name in found:
@@ -230,8 +323,10 @@ def _sparsity_label(value: object) -> object:
 def _first_error(error: ValidationError) -> str:
     """The first error of a study file, as one line that names the key and what to write."""
     first, *others = error.errors(include_url=False)
-    key = str(first["loc"][0])
+    key = str(first["loc"][0] if first["loc"] else first["ctx"]["key"])
     more = f" (and {len(others)} more)" if others else ""
+    if key == "generators" and len(first["loc"]) > 2:
+        return _error_of_generator(first, more)
     if first["type"] == "extra_forbidden":
         hint = suggestion(key, list(Study.model_fields)) or f" The keys are {', '.join(Study.model_fields)}."
         return f"unknown key {key!r}.{hint}{more}"
@@ -240,3 +335,16 @@ def _first_error(error: ValidationError) -> str:
         return f"the key {key!r} is missing; write {example}{more}"
     message = first["msg"].removeprefix("Value error, ")
     return f"the key {key!r} is wrong: {message[:1].lower()}{message[1:]}; write {example}{more}"
+
+
+def _error_of_generator(first: ErrorDetails, more: str) -> str:
+    """The same of a key in a table `[[generators]]`."""
+    number, key = int(first["loc"][1]) + 1, str(first["loc"][2])
+    where = f"the key {key!r} of generator {number}"
+    if first["type"] == "extra_forbidden":
+        hint = suggestion(key, list(StudyGenerator.model_fields))
+        return f"{where} is unknown.{hint or f' The keys are {chr(44).join(StudyGenerator.model_fields)}.'}{more}"
+    if first["type"] == "missing":
+        return f'{where} is missing; write model = "o1"{more}'
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where} is wrong: {message[:1].lower()}{message[1:]}{more}"

@@ -8,10 +8,12 @@ from itertools import groupby
 from typing import Any, Protocol
 
 from harness import console
+from harness.asking import Asked, ask
 from harness.errors import CanaryFault, Fault, UsageError
+from harness.ledger import Ledger
 from harness.records import Measurement, Pruner, Score, Sparsity
 from harness.store import Cell, Plan, Store
-from harness.study import Study, plan, resolve
+from harness.study import Study, attempts, plan, resolve
 
 
 class Bench(Protocol):
@@ -67,6 +69,8 @@ class Tally:
     planned: int
     scored: int
     faults: int
+    unasked: int = 0
+    """Attempts for which there was no money left."""
 
 
 def run(
@@ -78,6 +82,7 @@ def run(
     runtime: str | None = None,
     rank_isolation: str | None = None,
     extend: bool = False,
+    offline: bool = False,
 ) -> Tally:
     """Run the cells that have no score yet, in plan order; each result is on file before the next begins.
 
@@ -89,6 +94,7 @@ def run(
         runtime: Docker runtime such as `runsc`.
         rank_isolation: overrides the study's.
         extend: accept a study to which cells were added since its last run.
+        offline: ask no generator; attempts without an archived answer are left out.
 
     Raises:
         UsageError: the study or what it measures has changed since its last run, or a sparsity does not fit a target.
@@ -97,8 +103,16 @@ def run(
     by_name = resolve(study)
     cells = plan(study, by_name)
     _adopt(study, store, cells, rank_isolation or study.rank_isolation, extend)
+    asked = Asked()
+    if study.generators and not offline:
+        asked = ask(study, attempts(study), Ledger(store))
+        by_name = resolve(study)
+        cells = plan(study, by_name)
+        _adopt(study, store, cells, rank_isolation or study.rank_isolation, extend)
+        for name, fault in asked.faults.items():
+            store.add_faults([cell for cell in cells if cell.pruner == name], fault.status, str(fault))
     options, level = _bench_options(study), _level(sandbox or study.sandbox, store)
-    pending = [cell for cell in cells if not store.has_score(cell)]
+    pending = [cell for cell in cells if _is_answered(by_name[cell.pruner]) and not store.has_score(cell)]
     with console.progress(f"study {study.name}", len(pending)) as task:
         for target, group in groupby(pending, key=lambda cell: cell.target):
             todo = list(group)
@@ -113,7 +127,12 @@ def run(
             _check_protocol(store, target, bench)
             store.add_environment(*bench.environment)
             _run_batch(study, store, bench, todo, by_name, task)
-    return tally(store)
+    return replace(tally(store), unasked=len(asked.unasked))
+
+
+def _is_answered(pruner: Pruner) -> bool:
+    """Whether there is anything to judge: code, or why there is none."""
+    return pruner.source is not None or pruner.status is not None
 
 
 def tally(store: Store) -> Tally:
@@ -200,7 +219,9 @@ def _adopt(study: Study, store: Store, cells: list[Cell], rank_isolation: str, e
         before = Study.defaults() | dict(recorded.settings)  # a key may be newer than the results
         if changed := [key for key, value in study.settings.items() if before[key] != value]:
             raise UsageError(f"study {study.name!r} has results with another {', '.join(changed)}: {elsewhere}")
-        missing, added = set(recorded.cells) - set(cells), set(cells) - set(recorded.cells)
+        open_ = {cell.key for cell in recorded.cells if cell.source_sha256 is None and not store.has_score(cell)}
+        missing = {cell for cell in set(recorded.cells) - set(cells) if cell.key not in open_}
+        added = {cell for cell in set(cells) - set(recorded.cells) if cell.key not in open_}
         if missing:
             example = min(missing, key=lambda cell: cell.key)
             how = "has new code" if example.key in {cell.key for cell in added} else "is no more in it"

@@ -244,7 +244,7 @@ def test_a_file_of_the_first_version_is_brought_up_to_this_one(path: Path) -> No
     with Store(path) as store:
         store.add_score(CELLS[0], fake_score("wanda"))
     with sqlite3.connect(path) as own:
-        for table in ("zeros", "origin", "environment"):
+        for table in ("zeros", "origin", "environment", "call", "attempt", "promise"):
             own.execute(f"DROP TABLE {table}")
         own.execute("UPDATE measurement SET record = json_remove(record, '$.layers', '$.dense_text')")
         own.execute("PRAGMA user_version = 1")

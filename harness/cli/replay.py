@@ -43,7 +43,7 @@ def command(study: str, sandbox: str | None, runtime: str | None) -> None:
         tempfile.TemporaryDirectory(prefix="harness-replay-") as folder,
         Store(Path(folder) / "replay.sqlite") as again,
     ):
-        run(parse(plan.text, str(path)), again, sandbox=sandbox, runtime=runtime)
+        run(parse(plan.text, str(path)), again, sandbox=sandbox, runtime=runtime, offline=True)
         notes = _notes(plan, again)
         notes += [
             f"{target}: measured by protocol {now.id}, recorded by {measured[target].id}"

@@ -8,10 +8,11 @@ from harness.records import Idea, Prompt
 from harness.resources import resource, sandbox_package
 from harness.templates import rendered
 
+DEFAULT_TEMPLATE = "one-pass"
 _SUFFIX = ".md.j2"
 
 
-def render(idea: Idea, template: str = "one-pass") -> Prompt:
+def render(idea: Idea, template: str = DEFAULT_TEMPLATE) -> Prompt:
     """Ask for `idea` with the template `prompts/<template>.md.j2`.
 
     Raises:

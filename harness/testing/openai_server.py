@@ -31,7 +31,9 @@ Behaviour = Literal[
     "error_object",
     "slow",
     "drop",
+    "cut",
 ]
+"""`cut` ends the connection in the middle of an answer, `drop` before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Request:
     headers: dict[str, str]
     """Names in lower case."""
     body: dict[str, Any]
+    behaviour: Behaviour = "answer"
+    """How it was answered."""
 
 
 class OpenAIServer:
@@ -60,6 +64,7 @@ class OpenAIServer:
         self.delay_seconds = delay_seconds
         self._behaviours = list(behaviours) or ["answer"]
         self._repeat = repeat
+        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -79,7 +84,15 @@ class OpenAIServer:
         self._server.shutdown()
         self._server.server_close()
 
+    def behave(self, *behaviours: Behaviour) -> None:
+        """Do this from the next request on, in the place of what was to come."""
+        self._behaviours = list(behaviours)
+
     def _next(self) -> Behaviour:
+        with self._lock:
+            return self._taken()
+
+    def _taken(self) -> Behaviour:
         if len(self._behaviours) == 1 and self._repeat:
             return self._behaviours[0]
         return self._behaviours.pop(0) if self._behaviours else "answer"
@@ -91,8 +104,8 @@ class OpenAIServer:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                owner.requests.append(Request(self.path, headers, body))
                 behaviour = owner._next()
+                owner.requests.append(Request(self.path, headers, body, behaviour))
                 if behaviour == "drop":
                     self.connection.shutdown(socket.SHUT_RDWR)
                     self.close_connection = True
@@ -101,18 +114,20 @@ class OpenAIServer:
                     owner._stop.wait(owner.delay_seconds)
                 status, content = _reply(behaviour, owner.text, body.get("model", ""), headers)
                 try:
-                    self._send(status, content)
+                    self._send(status, content, len(content) // 2 if behaviour == "cut" else len(content))
                 except OSError:  # the client has gone
                     self.close_connection = True
 
-            def _send(self, status: int, content: bytes) -> None:
+            def _send(self, status: int, content: bytes, until: int) -> None:
                 self.send_response(status)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(content)))
                 if status >= 429:
                     self.send_header("retry-after-ms", "10")
                 self.end_headers()
-                self.wfile.write(content)
+                self.wfile.write(content[:until])
+                if until < len(content):
+                    self.close_connection = True
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
