@@ -107,7 +107,7 @@ def _settled(
     for attempt in attempts:
         if attempt.id in archived:
             _check_archived(attempt, archived[attempt.id])
-        elif (answer := _received(attempt, calls.get(attempt.id, []))) is not None:
+        elif (answer := received(attempt.model, calls.get(attempt.id, []))) is not None:
             _archive(attempt, answer, at[attempt.generator], root)
         else:
             waiting.append(attempt)
@@ -121,9 +121,9 @@ def _check_archived(attempt: Attempt, folder: Path) -> None:
         raise UsageError(f"{folder} answers another prompt: give the study another name, or move that folder away")
 
 
-def _received(attempt: Attempt, calls: Iterable[Call]) -> Completion | None:
-    """The answer on file, if there is one."""
-    found = (_read(attempt.model, call.exchange) for call in calls if call.exchange is not None)
+def received(model: str, calls: Iterable[Call]) -> Completion | None:
+    """The answer of a model among the calls of one attempt, if there is one."""
+    found = (_read(model, call.exchange) for call in calls if call.exchange is not None)
     return next((answer for answer in found if answer is not None), None)
 
 
@@ -199,7 +199,6 @@ class Asker:
         root: Path,
     ) -> None:
         self._generator = reached
-        self._api = generator.api
         self._gate = Gate(generator.concurrency)
         self._ledger = ledger
         self._budget = budget
@@ -243,7 +242,7 @@ class Asker:
                     asked.model,
                     base_url=asked.base_url,
                     api_key=asked.api_key,
-                    api=self._api,
+                    api=asked.api,
                     timeout_seconds=asked.timeout_seconds,
                     max_tokens=asked.max_tokens,
                     temperature=asked.temperature,
@@ -322,4 +321,5 @@ def _generator(asked: StudyGenerator) -> Generator:
         max_tokens=asked.max_tokens,
         temperature=asked.temperature,
         reasoning_effort=asked.reasoning_effort,
+        api=asked.api,
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from harness import archive
 from harness.errors import UsageError
@@ -23,6 +24,7 @@ class Generator:
     max_tokens: int | None = None
     temperature: float | None = None
     reasoning_effort: str | None = None
+    api: Literal["chat", "responses"] = "chat"
 
 
 @contextmanager
@@ -64,6 +66,7 @@ def generate(generator: Generator, idea: Idea, root: Path, template: str = "one-
         max_tokens=generator.max_tokens,
         temperature=generator.temperature,
         reasoning_effort=generator.reasoning_effort,
+        api=generator.api,
     )
     source, status, message = candidate.extract(answer)
     return archive.archive(question, answer, root, source=source, status=status, message=message)

@@ -116,6 +116,12 @@ class Ledger:
             row = connection.execute("SELECT sha256 FROM promise").fetchone()
             return None if row is None else str(row[0])
 
+    def attempts(self) -> list[dict[str, str]]:
+        """The facts of each promised attempt, in order."""
+        with self._lock, self._store.reading() as connection:
+            rows = connection.execute("SELECT facts FROM attempt ORDER BY position")
+            return [dict(json.loads(facts)) for (facts,) in rows]
+
     def recorder(self, attempt: str) -> AttemptRecorder:
         """What keeps the calls of one attempt."""
         return AttemptRecorder(self, attempt)

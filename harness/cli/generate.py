@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.shell_completion import CompletionItem
@@ -27,7 +27,11 @@ def _ideas(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) ->
 @click.option("--all-ideas", is_flag=True, help="All ideas of `harness ideas`.")
 @click.option("--describe", metavar="TEXT", help="Describes an --idea of your own.")
 @click.option("--samples", type=click.IntRange(1, 1000), default=1, show_default=True, help="Attempts for each idea.")
-@click.option("--base-url", metavar="URL", help="OpenAI-compatible endpoint [OPENAI_BASE_URL, or OpenAI's].")
+@click.option("--base-url", metavar="URL|NAME",
+              help="OpenAI-compatible endpoint, or a well-known one by name: gemini, anthropic, deepseek, mistral,"
+                   " together, openrouter, ollama, vllm [OPENAI_BASE_URL, or OpenAI's].")  # fmt: skip
+@click.option("--api", type=click.Choice(["chat", "responses"]), default="chat", show_default=True,
+              help="Chat Completions, or OpenAI's Responses.")  # fmt: skip
 @click.option("--template", default="one-pass", show_default=True, help="Name of a prompt template.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Tokens of an answer, reasoning included [unlimited].")
 @click.option("--temperature", type=click.FloatRange(0), help="Sent only when given; o1 accepts none.")
@@ -43,12 +47,13 @@ def _ideas(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) ->
 @json_option
 def command(
     model: str, names: tuple[str, ...], all_ideas: bool, describe: str | None, samples: int, base_url: str | None,
-    template: str, max_tokens: int | None, temperature: float | None, reasoning_effort: str | None, timeout: float,
-    generated: Path, json_file: str | None,
+    api: Literal["chat", "responses"], template: str, max_tokens: int | None, temperature: float | None,
+    reasoning_effort: str | None, timeout: float, generated: Path, json_file: str | None,
 ) -> None:  # fmt: skip
     """Ask a model for pruners, once for each idea and sample, and archive what it answers.
 
-    The key comes from OPENAI_API_KEY. Nothing that the model wrote is run: see `harness run`.
+    The key comes from OPENAI_API_KEY, or the variable of a well-known endpoint (GEMINI_API_KEY, …), or the system's
+    keyring. Nothing that the model wrote is run: see `harness run`.
     """
     from harness import archive
     from harness.cli._output import check_writable, write_json
@@ -62,7 +67,7 @@ def command(
     archive.check_writable(generated)
     generator = Generator(
         model, base_url, timeout_seconds=timeout, max_tokens=max_tokens, temperature=temperature,
-        reasoning_effort=reasoning_effort,
+        reasoning_effort=reasoning_effort, api=api,
     )  # fmt: skip
     manifests: list[dict[str, Any]] = []
     pruner = None

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from harness.store import Store
+    from harness.study import Study
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,6 +27,7 @@ def command() -> None:
 @click.option("--runtime", help="Docker runtime, such as runsc.")
 @click.option("--rank-any-isolation", is_flag=True, help="Rank what ran outside a container, too.")
 @click.option("--extend", is_flag=True, help="Accept cells that were added to the study since its last run.")
+@click.option("--dry-run", is_flag=True, help="Say what it will take, and ask and run nothing.")
 def run(
     study: str,
     results: Path | None,
@@ -31,6 +35,7 @@ def run(
     runtime: str | None,
     rank_any_isolation: bool,
     extend: bool,
+    dry_run: bool,
 ) -> None:
     """Run the cells of a study that have no result yet.
 
@@ -46,6 +51,9 @@ def run(
 
     described = load(study)
     path = results / "results.sqlite" if results else default_results(described.name)
+    if dry_run:
+        _show_forecast(described, path)
+        return
     with Store(path) as store:
         try:
             final = run_study(
@@ -68,8 +76,53 @@ def run(
                 f"{final.faults} of {final.planned} cells met a fault of the harness, the first {first.status}:"
                 f" {first.message}; run the same command to try them again"
             )
+    if final.unasked:
+        raise HarnessError(
+            f"{final.unasked} attempts were not asked: max_cost ({described.max_cost:g} US dollars) is spent; raise it"
+            f" in the study file, and run the same command"
+        )
     console.notice(
         f"{final.scored} of {final.planned} cells done; next: harness report {results if results else described.name}"
+    )
+
+
+def _show_forecast(described: Study, path: Path) -> None:
+    """What is left to ask and to run."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.forecast import forecast
+    from harness.ledger import Ledger
+    from harness.store import Store
+    from harness.study import attempts, plan
+
+    asked = attempts(described)
+    calls, done = {}, set()
+    if path.is_file():
+        with Store(path, create=False) as store:
+            calls, done = Ledger(store).calls(), {(s.target, s.sparsity, s.pruner) for s in store.scores()}
+    screen = Console()
+    if described.generators:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("generator", overflow="fold")
+        for heading in ("requests", "tokens in", "tokens out", "US $", "minutes", "by"):
+            table.add_column(heading, justify="right")
+        forecasts = forecast(described, asked, calls)
+        for one in forecasts:
+            by = f"{one.measured} answers" if one.measured else "guess"
+            money = "unknown" if one.cost is None else f"{one.cost:.2f}"
+            counts = (f"{one.requests:,}", f"{one.input_tokens:,}", f"{one.output_tokens:,}")
+            table.add_row(Text(one.generator), *counts, money, f"{one.seconds / 60:.1f}", by)
+        screen.print(table)
+        known = sum(one.cost or 0 for one in forecasts)
+        if described.max_cost is not None and known > described.max_cost:
+            screen.print(f"More than max_cost ({described.max_cost:g} US dollars): it will stop there.")
+    left = sum(cell.key not in done for cell in plan(described))
+    requests = sum(one.requests for one in forecasts) if described.generators else 0
+    screen.print(
+        f"{requests:,} requests and {left:,} of {left + len(done):,} cells are left. Nothing was asked or run."
     )
 
 
@@ -111,9 +164,25 @@ def _show(store: Store) -> None:
         table.add_row(Text(plain(target, 60)), *(str(cell) for cell in cells))
     screen = Console()
     screen.print(table)
+    _show_attempts(store, screen)
     for fault in faults[:10]:
         screen.print(
             Text(plain(f"{fault.target} {fault.sparsity} {fault.pruner}: {fault.status}: {fault.message}", 500))
         )
     if len(faults) > 10:
         screen.print(f"… and {len(faults) - 10} more faults")
+
+
+def _show_attempts(store: Store, screen: Console) -> None:
+    """How many of the promised attempts were answered; nothing where none was promised."""
+    from harness.asking import received
+    from harness.ledger import Ledger
+
+    ledger = Ledger(store)
+    promised = ledger.promised()
+    if promised is None:
+        return
+    listed, calls = ledger.attempts(), ledger.calls()
+    answered = sum(received(one["model"], calls.get(one["id"], [])) is not None for one in listed)
+    sent = sum(len(made) for made in calls.values())
+    screen.print(f"{answered} of {len(listed)} attempts answered by {sent} requests; their list: {promised[:16]}")
