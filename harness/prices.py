@@ -56,7 +56,7 @@ def usage(response: Mapping[str, Any]) -> Usage:
         _count(found.get("prompt_tokens", found.get("input_tokens"))),
         _count(found.get("completion_tokens", found.get("output_tokens"))),
         _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None,
-        _amount(found.get("cost")),
+        amount(found.get("cost")),
     )
 
 
@@ -78,6 +78,7 @@ def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST else None
 
 
-def _amount(value: Any) -> float | None:
+def amount(value: Any) -> float | None:
+    """US dollars, if `value` can be that."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if number and 0 <= value < _MOST else None

@@ -38,21 +38,28 @@ class StudyGenerator(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     model: str = Field(min_length=1, max_length=200)
+    """Its name, as the endpoint knows it; `local:smollm2-135m` is served on this machine."""
     name: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9.-]{0,59}$")
     """First part of its candidates' ids, after the study's name [made from the model's]."""
     endpoint: str | None = None
-    """A base URL, or the name of a well-known endpoint."""
+    """A base URL, or a well-known endpoint's name: `openai`, `gemini`, `anthropic`, `deepseek`, `mistral`, `together`,
+    `openrouter`, `ollama`, `vllm` [`OPENAI_BASE_URL`, or OpenAI's]."""
     api: Literal["chat", "responses"] = "chat"
+    """Chat Completions, or OpenAI's Responses."""
     max_tokens: int | None = Field(None, ge=1, le=_COUNT)
+    """Of an answer, reasoning included."""
     temperature: float | None = Field(None, ge=0, le=10)
+    """Left out, and asked again without, where the model says that it takes none."""
     reasoning_effort: str | None = Field(None, max_length=40)
+    """Likewise: `low`, `medium`, `high`."""
     timeout: float = Field(600.0, ge=1, le=86_400)
-    """Seconds of silence."""
+    """The longest silence of the endpoint, in seconds."""
     concurrency: int = Field(4, ge=1, le=256)
     """Requests at a time, at most; fewer while the endpoint asks for it."""
     input_price: float | None = Field(None, ge=0)
-    """US dollars for a million tokens [those of the bundled table of prices]."""
+    """US dollars for a million tokens of the prompt [the bundled table's, which has its date]."""
     output_price: float | None = Field(None, ge=0)
+    """Likewise of the answer, reasoning included."""
 
     @property
     def label(self) -> str:

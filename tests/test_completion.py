@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from harness import endpoints
 from harness.errors import EndpointFault, UsageError
-from harness.records import Completion, Idea, Prompt
-from harness.stages.completion import complete
+from harness.records import Completion, Exchange, Idea, Prompt
+from harness.stages.completion import complete, text_of
 from harness.testing.openai_server import Behaviour, OpenAIServer
 
 KEY = "sk-test-0123456789"
@@ -166,3 +167,119 @@ def test_content_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         assert ask(server).text == "ab"
         server.text = None  # type: ignore[assignment]
         assert ask(server).text == ""
+
+
+def test_the_responses_api() -> None:
+    with OpenAIServer(ANSWER) as server:
+        completion = ask(server, api="responses", max_tokens=5, reasoning_effort="low", temperature=0.5)
+    (request,) = server.requests
+    assert request.path == "/v1/responses"
+    assert request.body == {
+        "model": "o1",
+        "input": "Write a pruner.",
+        "max_output_tokens": 5,
+        "temperature": 0.5,
+        "reasoning": {"effort": "low"},
+    }
+    assert (completion.text, completion.finish_reason, completion.refusal) == (ANSWER, "stop", None)
+    assert text_of(completion.response) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "finish_reason", "refusal", "text"),
+    [
+        ("truncate", "length", None, ANSWER),
+        ("filter", "content_filter", None, ANSWER),
+        ("refuse", "stop", "I can't help with that.", ""),
+        ("decline", "content_filter", "Your prompt was flagged.", ""),
+    ],
+)
+def test_outcomes_of_responses(behaviour: Behaviour, finish_reason: str, refusal: str | None, text: str) -> None:
+    with OpenAIServer(ANSWER, behaviour) as server:
+        completion = ask(server, api="responses")
+    assert (completion.finish_reason, completion.refusal, completion.text) == (finish_reason, refusal, text)
+
+
+@pytest.mark.parametrize("behaviour", ["malformed", "html", "no_choices", "error_object"])
+def test_faults_of_responses(behaviour: Behaviour) -> None:
+    with OpenAIServer(ANSWER, behaviour) as server, pytest.raises(EndpointFault) as caught:
+        ask(server, api="responses")
+    assert caught.value.passing
+
+
+def test_options_that_a_model_does_not_take_are_learnt_from_its_errors() -> None:
+    known: set[str] = set()
+    with OpenAIServer(ANSWER) as server:
+        server.rejects = {"temperature": "param", "max_completion_tokens": "words"}
+        completion = ask(server, temperature=0.7, max_tokens=9, reasoning_effort="low", unsupported=known)
+        assert known == {"temperature", "max_completion_tokens"}
+        assert len(server.requests) == 3
+        ask(server, temperature=0.7, max_tokens=9, unsupported=known)
+        assert len(server.requests) == 4, "it is known by then"
+    assert completion.request["body"] == {
+        "model": "o1",
+        "messages": [{"role": "user", "content": "Write a pruner."}],
+        "max_tokens": 9,
+        "reasoning_effort": "low",
+    }
+
+
+def test_a_limit_that_no_name_of_is_taken_is_not_forgotten() -> None:
+    with OpenAIServer(ANSWER) as server:
+        server.rejects = {"max_tokens": "param", "max_completion_tokens": "param"}
+        with pytest.raises(EndpointFault, match="does not take max_tokens"):
+            ask(server, max_tokens=9)
+
+
+def test_a_value_that_is_out_of_range_is_the_users_to_mend() -> None:
+    with OpenAIServer(ANSWER) as server:
+        server.rejects = {"temperature": "range"}
+        with pytest.raises(EndpointFault, match=r"HTTP 400.*between 0 and 2"):
+            ask(server, temperature=9.0)
+        assert len(server.requests) == 1
+
+
+def test_every_exchange_is_recorded_before_it_is_read() -> None:
+    seen: list[object] = []
+
+    class Notes:
+        def sent(self, request: dict[str, Any]) -> None:
+            seen.append(request["body"]["model"])
+
+        def received(self, exchange: Exchange) -> None:
+            seen.append((exchange.status, exchange.content[:20]))
+
+    with OpenAIServer(f"Your key is {KEY}.", "rate_limit", "malformed") as server, pytest.raises(EndpointFault):
+        ask(server, recorder=Notes())
+    assert [one if isinstance(one, str) else one[0] for one in seen] == ["o1", 429, "o1", 200]  # type: ignore[index]
+    assert KEY not in repr(seen)
+
+
+def test_well_known_endpoints_have_names_and_keys_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert endpoints.find("gemini").base_url.endswith("/v1beta/openai")
+    assert endpoints.find("https://api.mistral.ai/v1/") is endpoints.PRESETS["mistral"]
+    monkeypatch.delenv("GEMINI_API_KEY", raising=False)
+    with pytest.raises(UsageError, match="set GEMINI_API_KEY"):
+        endpoints.key(endpoints.find("gemini"))
+    monkeypatch.setenv("GEMINI_API_KEY", " abc \n".strip())
+    assert endpoints.key(endpoints.find("gemini")) == "abc"
+    with pytest.raises(UsageError, match="Did you mean 'gemini'"):
+        endpoints.find("gemni")
+
+
+def test_a_key_of_the_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    keyring = pytest.importorskip("keyring")
+
+    class Ring(keyring.backend.KeyringBackend):  # type: ignore[misc, name-defined]
+        priority = 1
+
+        def get_password(self, service: str, username: str) -> str | None:
+            return "ring" if (service, username) == ("harness", "GEMINI_API_KEY") else None
+
+    monkeypatch.delenv("GEMINI_API_KEY", raising=False)
+    before = keyring.get_keyring()
+    keyring.set_keyring(Ring())
+    try:
+        assert endpoints.key(endpoints.find("gemini")) == "ring"
+    finally:
+        keyring.set_keyring(before)

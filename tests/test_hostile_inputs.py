@@ -18,8 +18,8 @@ import pytest
 
 from harness import archive
 from harness.errors import InputFault, StorageFault
+from harness.prices import _count, amount
 from harness.records import Completion, Idea, Prompt
-from harness.report.attempts import _amount, _count
 from harness.resources import cache_folder
 from harness.sandboxes import interior
 from harness.snapshot import check_plain
@@ -67,7 +67,7 @@ def test_an_answer_is_archived_whatever_the_endpoint_counts(tmp_path: Path, usag
 
 
 def test_counts_beyond_all_reason_are_none() -> None:
-    assert (_count(10**400), _amount(10**400), _amount(1e300), _amount(0.25), _count(12)) == (
+    assert (_count(10**400), amount(10**400), amount(1e300), amount(0.25), _count(12)) == (
         None,
         None,
         None,

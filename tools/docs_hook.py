@@ -21,7 +21,7 @@ import click
 from harness.cli import cli
 from harness.errors import Fault
 from harness.status import Status
-from harness.study import Study
+from harness.study import Study, StudyGenerator
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 _MARK = re.compile(r"^<!-- made: ([\w-]+) -->$", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]+)\]\((\.\./[^)\s#]+)(?:#[^)\s]*)?\)")
-_KINDS: dict[object, str] = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+_KINDS: dict[object, str] = {
+    **{str: "text", int: "whole number", float: "number", bool: "true or false"},
+    StudyGenerator: "table",
+}
 _log = logging.getLogger("mkdocs.docs_hook")  # its warnings end a strict build
 
 
@@ -88,6 +91,21 @@ def study_keys() -> str:
         default = "required" if field.is_required() else _toml(field.default)
         rows.append((f"`{key}`", _kind(field.annotation), default, f"`{example}`", _escaped(what)))
     return table(("key", "value", "default", "example", "what"), rows)
+
+
+def generator_keys() -> str:
+    """The keys of a table `[[generators]]`."""
+    texts = attribute_texts("harness/study.py", "StudyGenerator")
+    rows = (
+        (
+            f"`{key}`",
+            _kind(field.annotation),
+            "required" if field.is_required() else _toml(field.default),
+            _escaped(texts[key]),
+        )
+        for key, field in StudyGenerator.model_fields.items()
+    )
+    return table(("key", "value", "default", "what"), rows)
 
 
 def _kind(annotation: object) -> str:
@@ -171,6 +189,7 @@ def _escaped(text: str) -> str:
 MAKERS = {
     "commands": commands,
     "study-keys": study_keys,
+    "generator-keys": generator_keys,
     "statuses": statuses,
     "faults": faults,
     "interface": interface,

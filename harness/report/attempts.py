@@ -11,6 +11,8 @@ from typing import Any
 
 from harness import archive, pruners
 from harness.errors import InputFault, UsageError
+from harness.prices import amount, usage
+from harness.stages.completion import text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Attempt:
     completion_tokens: int | None = None
     """Reasoning included, as the endpoint counted them."""
     cost: float | None = None
-    """US dollars, where the endpoint says so."""
+    """US dollars, where the endpoint says so or the model's prices were known."""
 
 
 def attempts(digests: Mapping[str, str | None]) -> dict[str, Attempt]:
@@ -66,38 +68,19 @@ def _of_folder(folder: Path, name: str, digest: str | None) -> Attempt | None:
         return None
     if digest != (None if pruner.source is None else sha256(pruner.source).hexdigest()):
         return None
-    usage = manifest.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
+    counted, paid = usage(manifest), manifest.get("cost")
     keys = ("resolved_model", "created", "finish_reason", "template", "harness_version", "provenance")
     return Attempt(
         code=None if pruner.source is None else pruner.source.decode(errors="replace"),
         prompt=prompt,
         answer=_answer(exchange),
         facts={key: str(manifest[key]) for key in keys if manifest.get(key)},
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        cost=_amount(usage.get("cost")),
+        prompt_tokens=counted.input_tokens,
+        completion_tokens=counted.output_tokens,
+        cost=amount(paid.get("usd")) if isinstance(paid, dict) else counted.cost,
     )
 
 
 def _answer(exchange: Any) -> str | None:
     """The text of a recorded answer; None where it has another form."""
-    try:
-        content = exchange["response"]["choices"][0]["message"]["content"]
-    except (KeyError, IndexError, TypeError):
-        return None
-    return content if isinstance(content, str) else None
-
-
-_MOST = 1e15
-"""What an endpoint counts beyond that is no count."""
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST else None
-
-
-def _amount(value: Any) -> float | None:
-    return (
-        float(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST else None
-    )
+    return text_of(exchange.get("response")) if isinstance(exchange, dict) else None

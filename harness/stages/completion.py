@@ -143,6 +143,17 @@ def answer(model: str, exchange: Exchange) -> Completion:
     return Completion(model, text, finish_reason, refusal, exchange.request, response, seconds, exchange.created)
 
 
+def text_of(response: Any) -> str | None:
+    """The text of an answer of either API that was kept; None where it has another form."""
+    if not isinstance(response, dict):
+        return None
+    read = _read_responses if "output" in response else _read_chat
+    try:
+        return read(response, "")[0]
+    except EndpointFault:
+        return None
+
+
 def _body(text: str, model: str, api: Api, options: dict[str, Any], unsupported: set[str]) -> dict[str, Any]:
     asked = {"messages": [{"role": "user", "content": text}]} if api == "chat" else {"input": text}
     body: dict[str, Any] = {"model": model, **asked}

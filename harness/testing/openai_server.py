@@ -62,6 +62,8 @@ class OpenAIServer:
         self.text = text
         self.requests: list[Request] = []
         self.delay_seconds = delay_seconds
+        self.rejects: dict[str, Literal["param", "words", "range"]] = {}
+        """Options that are answered with HTTP 400: named as `param`, in words alone, or for their value."""
         self._behaviours = list(behaviours) or ["answer"]
         self._repeat = repeat
         self._lock = threading.Lock()
@@ -112,7 +114,9 @@ class OpenAIServer:
                     return
                 if behaviour == "slow":
                     owner._stop.wait(owner.delay_seconds)
-                status, content = _reply(behaviour, owner.text, body.get("model", ""), headers)
+                status, content = _reply(behaviour, owner.text, self.path, body, headers)
+                if rejected := next((name for name in owner.rejects if name in body), None):
+                    status, content = 400, _rejection(rejected, owner.rejects[rejected])
                 try:
                     self._send(status, content, len(content) // 2 if behaviour == "cut" else len(content))
                 except OSError:  # the client has gone
@@ -135,8 +139,22 @@ class OpenAIServer:
         return Handler
 
 
-def _reply(behaviour: Behaviour, text: str, model: str, headers: dict[str, str]) -> tuple[int, bytes]:
+def _rejection(option: str, how: Literal["param", "words", "range"]) -> bytes:
+    """The error object for an option, as OpenAI, servers that check by pydantic, and OpenAI again word it."""
+    if how == "words":
+        return json.dumps({"detail": f"body.{option}: Extra inputs are not permitted"}).encode()
+    code, said = ("unsupported_parameter", f"Unsupported parameter: '{option}' is not supported with this model.")
+    if how == "range":
+        code, said = "invalid_value", f"Invalid '{option}': expected a value between 0 and 2."
+    error = {"message": said, "type": "invalid_request_error", "param": option, "code": code}
+    return json.dumps({"error": error}).encode()
+
+
+def _reply(
+    behaviour: Behaviour, text: str, path: str, request: dict[str, Any], headers: dict[str, str]
+) -> tuple[int, bytes]:
     """HTTP status and body."""
+    model = request.get("model", "")
     errors = {
         "decline": (400, "Your prompt was flagged.", "invalid_prompt"),
         # real endpoints repeat the key in part; the worst case is all of it
@@ -153,18 +171,50 @@ def _reply(behaviour: Behaviour, text: str, model: str, headers: dict[str, str])
         return 200, b'{"choices": [{"message": {"content": "def pru'
     if behaviour == "html":
         return 200, b"<html><body>Welcome</body></html>"
+    make = _response if path.endswith("/responses") else _chat
+    return 200, json.dumps(make(behaviour, text, model)).encode()
+
+
+_REFUSAL = "I can't help with that."
+
+
+def _chat(behaviour: Behaviour, text: str, model: str) -> dict[str, Any]:
+    """An object of Chat Completions."""
     reason = {"truncate": "length", "filter": "content_filter"}.get(behaviour, "stop")
     message: dict[str, str | None] = {"role": "assistant", "content": text, "refusal": None}
     if behaviour == "refuse":
-        message |= {"content": None, "refusal": "I can't help with that."}
+        message |= {"content": None, "refusal": _REFUSAL}
     choice = {"index": 0, "message": message, "finish_reason": reason, "logprobs": None}
-    return 200, json.dumps(
-        {
-            "id": "chatcmpl-0",
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": f"{model}-2024-12-17",
-            "choices": [] if behaviour == "no_choices" else [choice],
-            "usage": {"prompt_tokens": 1000, "completion_tokens": 200, "total_tokens": 1200},
-        }
-    ).encode()
+    return {
+        "id": "chatcmpl-0",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": f"{model}-2024-12-17",
+        "choices": [] if behaviour == "no_choices" else [choice],
+        "usage": {"prompt_tokens": 1000, "completion_tokens": 200, "total_tokens": 1200},
+    }
+
+
+def _response(behaviour: Behaviour, text: str, model: str) -> dict[str, Any]:
+    """An object of Responses."""
+    reasons = {"truncate": "max_output_tokens", "filter": "content_filter"}
+    part = {"type": "output_text", "text": text, "annotations": []}
+    if behaviour == "refuse":
+        part = {"type": "refusal", "refusal": _REFUSAL}
+    thoughts = {"type": "reasoning", "id": "rs_0", "summary": []}
+    message = {"type": "message", "id": "msg_0", "role": "assistant", "status": "completed", "content": [part]}
+    return {
+        "id": "resp_0",
+        "object": "response",
+        "created_at": int(time.time()),
+        "model": f"{model}-2024-12-17",
+        "status": "failed" if behaviour == "no_choices" else "incomplete" if behaviour in reasons else "completed",
+        "incomplete_details": {"reason": reasons[behaviour]} if behaviour in reasons else None,
+        "output": [thoughts, message],
+        "usage": {
+            "input_tokens": 1000,
+            "output_tokens": 200,
+            "output_tokens_details": {"reasoning_tokens": 150},
+            "total_tokens": 1200,
+        },
+    }
