@@ -1,11 +1,7 @@
 """The asking half of a study: every attempt accounted for, nothing received asked for again, whatever fails."""
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -249,39 +245,3 @@ def test_a_study_asks_then_runs_what_was_answered() -> None:
             tally = run(described, store, FakeLab().open_bench)
             assert (tally.planned, tally.scored, tally.faults) == (4, 4, 0)
         assert len(server.requests) == 5
-
-
-KILLED = """
-import sys
-from pathlib import Path
-from harness import asking
-from harness.ledger import Ledger
-from harness.store import Store
-from harness.study import attempts, load
-study = load("asked.toml")
-with Store(Path("results.sqlite")) as store:
-    asked = asking.ask(study, attempts(study), Ledger(store))
-sys.exit(bool(asked.faults))
-"""
-
-
-def test_a_kill_at_any_moment_loses_no_answer_and_asks_for_none_twice() -> None:
-    draw = random.Random(3)
-    with OpenAIServer(CODE, "slow", delay_seconds=0.02) as server:
-        described = study(server, concurrency=2)
-        Path("asked.toml").write_text(described.source)
-        for _ in range(60):
-            child = subprocess.Popen([sys.executable, "-c", KILLED])
-            time.sleep(0.8 + draw.random())
-            if child.poll() is None:
-                os.kill(child.pid, signal.SIGKILL)
-            if child.wait() == 0:
-                break
-        else:
-            pytest.fail("it never came to its end")
-        delivered = len(server.requests)
-    with Store(Path("results.sqlite")) as store:
-        calls = Ledger(store).calls()
-    answered = [call for made in calls.values() for call in made if call.exchange is not None]
-    assert len(calls) == len(answered) == len(manifests()) == 10, "one answer each"
-    assert sum(len(made) for made in calls.values()) >= delivered

@@ -15,13 +15,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from benchmarks import memory, official, process, random_model, sandbox, speed, statistics, sweep
+from benchmarks import kills_asking, memory, official, process, random_model, sandbox, speed, statistics, sweep
 from benchmarks.floor import Floor, Product
 from harness.conversion import open_target
 
 from .conftest import VOCABULARY
 
-PROGRAMS = ("calibration", "kills", "memory", "official", "sandbox", "speed", "statistics", "sweep")
+PROGRAMS = ("calibration", "kills", "kills_asking", "memory", "official", "sandbox", "speed", "statistics", "sweep")
 SEQLEN = 16
 
 
@@ -167,3 +167,13 @@ def test_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
     with pytest.raises(ValueError, match="a model of other sizes"):
         random_model.make(tmp_path, **sizes | {"blocks": 3})
     assert np.load(tmp_path / "tokens.npy").shape == (2, 8)
+
+
+def test_a_study_that_is_killed_while_it_asks_loses_no_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        kills_asking.main(["--kills", "8", "--samples", "2", "--delay", "0.3"])
+    kills, runs, attempts, requests, received, _, lost, doubled = rows(capsys.readouterr().out)[-1]
+    assert (kills, attempts, received, lost, doubled) == ("8", "20", "20", "0", "0")
+    assert int(runs) >= 9
+    assert int(requests) >= 20
+    assert left.value.code == 0
