@@ -121,6 +121,8 @@ def _short(digest: str | None) -> str:
 
 def _files(pruner: Pruner) -> dict[str, bytes]:
     """What a pack holds of a pruner: of an archived candidate its whole folder, else its one file if it has code."""
+    if pruner.source is None and pruner.status is None:  # asked for and not answered yet
+        return {}
     if pruner.author == "model":
         folder = pruner.path.parent if pruner.path else pruners.archived(pruner.name)
         files = {f"generated/{pruner.name}/{name}": content for name, content in archive.files(folder).items()}

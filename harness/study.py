@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -245,12 +246,12 @@ def attempts(study: Study) -> list[Attempt]:
     """All that the generators of a study are asked, in the order of the file: nothing else decides it.
 
     Raises:
-        UsageError: there is no such idea or template.
+        UsageError: there is no such idea or template, or two attempts would have one id.
     """
     chosen = [idea for text in study.ideas for idea in (ideas() if text == "*" else [find_idea(text)])]
     chosen = list({idea.slug: idea for idea in chosen}.values())
     rendered = {(idea.slug, template): render(idea, template) for template in study.prompts for idea in chosen}
-    return [
+    found = [
         Attempt(
             f"{_folder(study, generator, template)}/{idea.slug}/{sample:02d}", generator.label, generator.model, prompt
         )
@@ -260,6 +261,12 @@ def attempts(study: Study) -> list[Attempt]:
         for prompt in [rendered[idea.slug, template]]
         for sample in range(1, study.samples + 1)
     ]
+    ids = Counter(attempt.id for attempt in found)
+    if twice := next((name for name, count in ids.items() if count > 1), None):
+        raise UsageError(
+            f"study {study.name!r}: {twice} would be the id of two attempts: give a generator another name"
+        )
+    return found
 
 
 def _folder(study: Study, generator: StudyGenerator, template: str) -> str:
@@ -329,7 +336,7 @@ def _sparsity_label(value: object) -> object:
 
 def _first_error(error: ValidationError) -> str:
     """The first error of a study file, as one line that names the key and what to write."""
-    first, *others = error.errors(include_url=False)
+    first, *others = sorted(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
     key = str(first["loc"][0] if first["loc"] else first["ctx"]["key"])
     more = f" (and {len(others)} more)" if others else ""
     if key == "generators" and len(first["loc"]) > 2:

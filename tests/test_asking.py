@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import asking
+from harness import asking, pack, packing
 from harness.errors import UsageError
 from harness.gates import Gate
 from harness.ledger import Ledger, digest
+from harness.records import Prompt
 from harness.store import Store
 from harness.study import Study, attempts, parse
 from harness.study_run import run
@@ -245,3 +246,46 @@ def test_a_study_asks_then_runs_what_was_answered() -> None:
             tally = run(described, store, FakeLab().open_bench)
             assert (tally.planned, tally.scored, tally.faults) == (4, 4, 0)
         assert len(server.requests) == 5
+
+
+def test_a_study_that_is_not_answered_to_the_end_is_packed_and_replayed_without_asking() -> None:
+    with OpenAIServer(CODE, "answer", "unauthorized") as server:
+        described = study(server, ideas='["1", "2", "3"]', concurrency=1)
+        with Store(Path("results/asked/results.sqlite")) as store:
+            run(described, store, FakeLab().open_bench)
+        packed = packing.write(Path("results/asked/results.sqlite"))
+        assert (packed.counts["cells"], packed.counts["scores"], packed.counts["faults"]) == (3, 1, 2)
+        asked = len(server.requests)
+        with Store(Path("again.sqlite")) as again:
+            tally = run(described, again, FakeLab().open_bench, offline=True)
+            assert (tally.planned, tally.scored, tally.faults) == (3, 1, 0)
+        assert len(server.requests) == asked
+    assert pack.verify(packed.path).manifest["study"] == "asked"
+
+
+def test_two_attempts_of_one_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.study.render", lambda idea, template: Prompt(idea, "?", template, "0"))
+    text = 'name = "s"\ntargets = ["t"]\nsparsities = [0.5]\nideas = ["1"]\nprompts = ["one-pass", "other"]\n'
+    tables = '[[generators]]\nmodel = "a"\n[[generators]]\nmodel = "b"\nname = "a.other"\n'
+    with pytest.raises(UsageError, match=r"two attempts would have the id s\.a\.other/"):
+        attempts(parse(text + tables, "s.toml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('ideas = ["1"]\npruners = ["bias"]', "generators and ideas need one another"),
+        ('[[generators]]\nmodel = "a"', "generators and ideas need one another"),
+        ('ideas = ["1"]\n[[generators]]\nmodle = "a"', "'modle' of generator 1 is unknown.*Did you mean 'model'"),
+        ('ideas = ["1"]\n[[generators]]\nname = "a"', "'model' of generator 1 is missing"),
+        ('ideas = ["1"]\n[[generators]]\nmodel = "a"\napi = "x"', "'api' of generator 1 is wrong"),
+        ('ideas = ["1"]\n[[generators]]\nmodel = "a"\n[[generators]]\nmodel = "A"', "two generators are called a"),
+        ('ideas = ["nonsense"]\n[[generators]]\nmodel = "a"', "no idea 'nonsense'"),
+        ('ideas = ["1"]\nprompts = ["x"]\n[[generators]]\nmodel = "a"', "no template 'x'"),
+        ("pruners = []", "there is nothing to run; write pruners"),
+    ],
+)
+def test_what_is_wrong_with_a_study_that_asks(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        attempts(parse(f'name = "s"\ntargets = ["t"]\nsparsities = [0.5]\n{text}\n', "s.toml"))
+    assert "\n" not in str(caught.value)
