@@ -263,9 +263,8 @@ def attempts(study: Study) -> list[Attempt]:
     ]
     ids = Counter(attempt.id for attempt in found)
     if twice := next((name for name, count in ids.items() if count > 1), None):
-        raise UsageError(
-            f"study {study.name!r}: {twice} would be the id of two attempts: give a generator another name"
-        )
+        where = f"two attempts would have the id {twice}: give a generator another name"
+        raise UsageError(f"study {study.name!r}: {where}")
     return found
 
 
