@@ -46,7 +46,7 @@ NAMES = ("magnitude", "wanda", "sample/l1-norm-pruning/01", "o1/random-pruning/0
 def evil_scores() -> list[Score]:
     error = Failure("run", EVIL, EVIL, line=1, traceback=EVIL)
     failed = fake_score(f"o1/{EVIL}", status=Status.RUNTIME_ERROR, author="model", error=error, idea=EVIL, model=EVIL)
-    fine = fake_score("=cmd|' /C calc'!A0", author="model", notes=(EVIL,), text=EVIL, idea="x", model="__proto__")
+    fine = fake_score("=cmd|' /C calc'!A0", author="model", isolation="bubblewrap", notes=(EVIL,), text=EVIL, idea="x", model="__proto__")
     return [failed, fine]
 
 
@@ -141,6 +141,11 @@ def test_the_leaderboard_is_sorted_filtered_and_searched(folder: Path, tab: Tab)
     page.fill("#search", "")
     page.select_option("#author", "human")
     assert set(names(page)) == {"magnitude", "wanda"}
+    page.select_option("#author", "")
+    page.select_option("#isolation", "bubblewrap")
+    assert len(names(page)) == 1
+    page.select_option("#isolation", "")
+    page.select_option("#author", "human")
     page.select_option("#sparsity", "")
     assert len(names(page)) == 2 * len(LEVELS)
     address = page.url

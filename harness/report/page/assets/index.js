@@ -25,12 +25,15 @@
   ];
   const targets = [...new Set(study.groups.map((group) => group.target))];
   const sparsities = [...new Set(study.groups.map((group) => group.sparsity))];
-  const start = { target: targets[0] || "", sparsity: sparsities[0] || "", author: "", outcome: "", search: "" };
+  const start = { target: targets[0] || "", sparsity: sparsities[0] || "", author: "", outcome: "", isolation: "", search: "" };
   const state = { ...start, ...Object.fromEntries(new URLSearchParams(location.hash.startsWith("#?") ? location.hash.slice(2) : "")) };
   let order = ["rank", 1];
 
   Harness.options(part("target"), [["", "all"], ...targets.map((name) => [name, name])], state.target);
   Harness.options(part("sparsity"), [["", "all"], ...sparsities.map((name) => [name, name])], state.sparsity);
+
+  const levels = [...new Set(all.map((r) => r.isolation).filter(Boolean))].sort();
+  Harness.options(part("isolation"), [["", "all"], ...levels.map((name) => [name, name])], state.isolation);
 
   const head = document.querySelector("#board thead tr");
   for (const [key, heading, , , kind] of COLUMNS) {
@@ -64,6 +67,7 @@
     const words = [record.pruner.name, record.status, record.notes, record.error, record.pruner.author].join(" ").toLowerCase();
     return (!state.author || record.pruner.author === state.author) &&
       (!state.outcome || record.outcome === state.outcome) &&
+      (!state.isolation || record.isolation === state.isolation) &&
       state.search.toLowerCase().split(/\s+/).every((word) => words.includes(word));
   }
 
@@ -113,7 +117,7 @@
     Harness.curves(part("curves-chart"), here.filter((r) => few.includes(r.pruner.name)), dense ? dense.dense : null);
   }
 
-  for (const key of ["target", "sparsity", "author", "outcome", "search"]) {
+  for (const key of ["target", "sparsity", "author", "outcome", "isolation", "search"]) {
     part(key).value = state[key];
     part(key).addEventListener("input", () => { state[key] = part(key).value; show(); });
   }
