@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.autopsy import autopsy
 from harness.columns import COLUMNS, Column
 from harness.console import plain
 from harness.errors import StorageFault
@@ -113,7 +114,7 @@ def _key(result: Score | CellFault) -> tuple[str, str, str]:
 
 def _score(score: Score, place: int, source_sha256: str | None, zeros: Zeros | None) -> Row:
     sparsity = Sparsity.parse(score.sparsity)
-    error = score.error
+    error, why = score.error, autopsy(score)
     return {
         **asdict(score),
         "cell": place,
@@ -124,6 +125,9 @@ def _score(score: Score, place: int, source_sha256: str | None, zeros: Zeros | N
         "error_type": error and error.type,
         "error_message": error and error.message,
         "error_line": error and error.line,
+        "cause": why and why.cause.value,
+        "cause_rule": why and why.rule and why.rule.value,
+        "cause_sentence": why and why.sentence,
         "notes": "\n".join(score.notes) or None,
         "seeds": len(score.seed_perplexities) or 1,
         "seed_low": min(score.seed_perplexities, default=None),

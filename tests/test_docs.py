@@ -16,6 +16,7 @@ import pytest
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
+from harness.causes import Cause, Rule
 from harness.cli import cli
 from harness.errors import Fault
 from harness.status import Status
@@ -95,10 +96,13 @@ def test_the_site_fetches_nothing(site: Path) -> None:
 
 
 def test_the_parts_made_from_the_program_are_in_the_site(site: Path) -> None:
-    commands, keys, statuses, interface = (
-        (site / f"reference/{name}.html").read_text() for name in ("commands", "study-file", "statuses", "interface")
+    commands, keys, statuses, interface, causes = (
+        (site / f"reference/{name}.html").read_text()
+        for name in ("commands", "study-file", "statuses", "interface", "causes")
     )
-    assert "made: " not in commands + keys + statuses + interface
+    assert "made: " not in commands + keys + statuses + interface + causes
+    assert all(f"<td>{cause}</td>" in causes for cause in Cause)
+    assert all(f"<code>{rule}</code>" in causes for rule in Rule)
     assert all(f"harness-{name}" in commands for name in cli.list_commands(click.Context(cli)))
     assert "--rank-any-isolation" in commands
     assert all(f"<code>{key}</code>" in keys for key in Study.model_fields)
@@ -108,7 +112,7 @@ def test_the_parts_made_from_the_program_are_in_the_site(site: Path) -> None:
 
 
 def test_every_key_and_status_is_described(hook: Any) -> None:
-    for made in (hook.study_keys(), hook.statuses(), hook.faults()):
+    for made in (hook.study_keys(), hook.statuses(), hook.faults(), hook.causes(), hook.rules()):
         assert not [line for line in made.splitlines() if line.endswith("|  |")]
 
 

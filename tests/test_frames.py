@@ -74,6 +74,15 @@ def test_kinds_ratios_plan_faults_and_protocols(study: Path) -> None:
     assert set(found.protocols["protocol"]) == set(found.scores["protocol"])
 
 
+def test_failures_have_a_cause(study: Path) -> None:
+    scores = harness.load(study).scores
+    failed = scores[scores["outcome"] == "Error"]
+    assert set(failed["cause"]) == {"cut off"}
+    assert set(failed["cause_rule"]) == {"prune(task)"}
+    assert failed["cause_sentence"].eq("It went wrong").all()
+    assert scores.loc[scores["outcome"] == "OK", ["cause", "cause_rule", "cause_sentence"]].isna().all(axis=None)
+
+
 def test_what_was_not_measured_is_na_and_numbers_are_numbers(study: Path) -> None:
     scores = harness.load(study).scores
     failed = scores[scores["status"] == "TRUNCATED"]

@@ -260,10 +260,32 @@ def test_each_failure_has_its_own_line_and_traceback() -> None:
     ]
     given = report.Results("s", 2, scores, [], {}, "docker", attempts={"mine.py": Attempt(code)})
     faults = context("mine.py", given, {})["faults"]
-    assert [(one.line, one.source, one.traceback) for one in faults] == [
+    assert [(one.autopsy.line, one.autopsy.code_line, one.traceback) for one in faults] == [
         (1, "x = 1\u2028y", "traceback 1"),
         (2, "boom()", "traceback 2"),
     ]
+
+
+def test_failures_are_told_by_cause(tmp_path: Path, tab: Tab) -> None:
+    message = "The size of tensor a (3) must match the size of tensor b (4) at non-singleton dimension 0"
+    error = Failure("run", "RuntimeError", message, line=2)
+    failed = fake_score("o1/x/01", status=Status.RUNTIME_ERROR, author="model", error=error, idea="x", model="o1")
+    late = fake_score("o1/x/02", status=Status.TIMEOUT, author="model", idea="x", model="o1")
+    unknown = "'PrunableLayer' object has no attribute 'mask'"
+    named = Failure("run", "AttributeError", unknown, line=2)
+    invented = fake_score("o1/x/03", status=Status.RUNTIME_ERROR, author="model", error=named, idea="x", model="o1")
+    report.write(results(tmp_path, [failed, late, invented]))
+    page = tab.open(tmp_path / "report/html/index.html")
+    by_cause = page.locator("section[aria-labelledby=failures] tbody th").all_inner_texts()
+    assert sorted(by_cause) == ["not in the interface", "shape mismatch", "time"]
+    row = page.locator("section[aria-labelledby=causes] tbody tr").inner_text().split("\t")
+    assert row == ["o1", "x", "3", "not in the interface 1, shape mismatch 1, time 1"]
+    page.locator("section[aria-labelledby=autopsies]").get_by_role("link", name="o1/x/03").click()
+    fault = page.locator(".fault")
+    expect(fault.locator("h3")).to_have_text("not in the interface")
+    expect(fault).to_contain_text("It uses layer.mask, which the interface does not have.")
+    expect(fault).to_contain_text("all that a pruner sees")
+    expect(fault).to_contain_text("RUNTIME_ERROR, found in: run, at testbed-llama at 0.5")
 
 
 def test_json_ends_no_script() -> None:

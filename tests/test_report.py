@@ -12,7 +12,7 @@ from harness.status import Status
 from harness.store import Cell, Plan, Store
 from harness.testing.fake_bench import FakeLab, fake_score
 
-NAMES = ("comparisons.csv", "leaderboard.csv", "leaderboard.md", "perplexity.png")
+NAMES = ("causes.csv", "causes.tex", "comparisons.csv", "leaderboard.csv", "leaderboard.md", "perplexity.png")
 SCORES = [
     fake_score("wanda", perplexity=21.5),
     fake_score("magnitude", perplexity=22.5),
@@ -57,6 +57,33 @@ def test_the_files_and_the_frame(tmp_path: Path) -> None:
     ):
         assert piece in text, piece
     assert (tmp_path / "report" / "perplexity.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_causes_by_model_and_idea(tmp_path: Path) -> None:
+    def failed(sample: str, sparsity: str, status: Status, idea: str = "l1") -> Score:
+        name = f"o1/{idea}/{sample}"
+        return fake_score(name, sparsity, author="model", model="o_1 <b>", idea=idea, status=status)
+
+    scores = [
+        *(failed("01", level, Status.TIMEOUT) for level in ("0.5", "0.6")),
+        failed("02", "0.5", Status.TIMEOUT),
+        failed("02", "0.6", Status.PATTERN_VIOLATED),
+        failed("03", "0.5", Status.OK),
+        failed("01", "0.5", Status.NA, "bias"),
+        fake_score("by a person", status=Status.TIMEOUT),
+    ]
+    report.write(results(tmp_path, scores))
+    frame = pd.read_csv(tmp_path / "report/causes.csv")
+    assert frame.to_numpy().tolist() == [
+        ["o_1 <b>", "l1", "time", 2, 3, 3],
+        ["o_1 <b>", "l1", "pattern ignored", 1, 3, 1],
+    ]
+    text = (tmp_path / "report/leaderboard.md").read_text()
+    assert "## Why candidates failed\n" in text
+    assert "| o_1 &#60;b&#62; | l1 | 3 | time 2, pattern ignored 1 |" in text
+    latex = (tmp_path / "report/causes.tex").read_text()
+    assert "o\\_1 \\textless{}b\\textgreater{} & l1 & 3 & time 2, pattern ignored 1 \\\\\n" in latex
+    assert "\\label{tab:why-candidates-failed-study}" in latex
 
 
 def test_equal_results_give_equal_bytes_and_a_new_report_replaces_the_old(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 import click
 
+from harness.causes import Cause, Rule
 from harness.cli import cli
 from harness.errors import Fault
 from harness.status import Status
@@ -129,6 +130,16 @@ def statuses() -> str:
     return table(("status", "outcome", "decided by", "what"), rows)
 
 
+def causes() -> str:
+    """Every cause of failure, and what is behind it."""
+    return table(("cause", "what"), ((cause.value, _escaped(cause.meaning)) for cause in Cause))
+
+
+def rules() -> str:
+    """Every rule that an autopsy may name, in the words of the interface."""
+    return table(("rule", "the interface says"), ((f"`{rule}`", _escaped(rule.words)) for rule in Rule))
+
+
 def faults() -> str:
     """The faults of the harness, which are no status of a pruner."""
     rows = ((f"`{fault.status}`", _escaped(inspect.getdoc(fault) or "")) for fault in Fault.__subclasses__())
@@ -191,6 +202,8 @@ MAKERS = {
     "study-keys": study_keys,
     "generator-keys": generator_keys,
     "statuses": statuses,
+    "causes": causes,
+    "rules": rules,
     "faults": faults,
     "interface": interface,
 }

@@ -1,4 +1,4 @@
-"""Store -> report: a leaderboard, its comparisons and a figure; the same bytes for the same results."""
+"""Store -> report: a leaderboard, its comparisons, causes and a figure; the same bytes for the same results."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pandas as pd
 from harness import atomic
 from harness.drawing import to_png
 from harness.overlap import nearest_references
-from harness.report import page
+from harness.report import causes, page
 from harness.report.document import document
 from harness.report.names import displayed
+from harness.report.paper.table import as_latex
 from harness.report.results import Results, read
 from harness.report.together import together
 from harness.stages import figure
@@ -20,7 +21,7 @@ from harness.standings import comparisons
 
 __all__ = ["FILES", "PAGE", "Results", "publish", "read", "together", "write"]
 
-FILES = ("leaderboard.md", "leaderboard.csv", "comparisons.csv", "perplexity.png")
+FILES = ("leaderboard.md", "leaderboard.csv", "comparisons.csv", "causes.csv", "causes.tex", "perplexity.png")
 PAGE = "html/index.html"
 """What a browser opens; everything that it needs is beside it."""
 
@@ -44,8 +45,12 @@ def publish(results: Results, folder: Path) -> pd.DataFrame:
     nearest = nearest_references(results.scores, results.zeros)
     frame = leaderboard(results.scores, rank_isolation=results.rank_isolation, nearest=nearest)
     pairs = comparisons(results.scores, rank_isolation=results.rank_isolation)
-    picture = to_png(figure.draw(results.scores, results.name))
-    contents = (document(results, frame, pairs).encode(), to_csv(frame).encode(), to_csv(pairs).encode(), picture)
+    failures = causes.by_cause(results)
+    texts = (
+        *(document(results, frame, pairs, failures), to_csv(frame), to_csv(pairs)),
+        *(to_csv(failures), as_latex(causes.table(results, failures))),
+    )
+    contents = (*(text.encode() for text in texts), to_png(figure.draw(results.scores, results.name)))
     for name, content in zip(FILES, contents, strict=True):
         atomic.write(folder / name, content)
     page.write(results, frame, pairs, (folder / PAGE).parent)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from harness.curves import CLIFF, over_sparsities
 from harness.records import Measurement
+from harness.report import causes
 from harness.report.models import HEADINGS, by_model, texts
 from harness.report.results import Results
 from harness.stages.leaderboard import (
@@ -35,8 +36,8 @@ CURVES = (
 )
 
 
-def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame) -> str:
-    """The leaderboard as a Markdown document."""
+def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, failures: pd.DataFrame) -> str:
+    """The leaderboard, its `comparisons` and its `causes.by_cause` as a Markdown document."""
     notices = "".join(f"- {line}\n" for line in results.notices())
     protocols = "".join(f"- {markdown(protocol_text(measurement))}\n" for measurement in results.measurements.values())
     sparsities, against, models = by_sparsity(frame), wins(pairs), by_model(results)
@@ -50,6 +51,8 @@ def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame) -> str:
         f"## By model\n\n{MODELS}\n" if len(models) else "",
         markdown_table(HEADINGS, texts(models)) if len(models) else "",
         to_markdown(frame),
+        f"## {causes.CAPTION}\n\n{causes.NOTE}\n" if len(failures) else "",
+        markdown_table(causes.HEADINGS, causes.texts(failures)) if len(failures) else "",
         f"## Over sparsities\n\n{CURVES}\n" if len(curves) else "",
         markdown_table(list(curves.columns), curve_texts(curves)) if len(curves) else "",
         f"## Human against model\n\n{WINS}\n" if len(against) else "",

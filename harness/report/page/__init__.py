@@ -7,15 +7,19 @@ sets; a content security policy lets no inline script run.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from harness import __version__, atomic
+from harness.autopsy import Autopsy
+from harness.causes import Cause
 from harness.console import plain
 from harness.curves import over_sparsities
+from harness.records import Score
+from harness.report import causes
 from harness.report.document import CURVES, MODELS, WINS, curve_texts, protocol_text
 from harness.report.models import HEADINGS, by_model, texts
 from harness.report.page import candidate, charts, data
@@ -23,7 +27,7 @@ from harness.report.page.code import readable
 from harness.report.results import Results
 from harness.stages.leaderboard import SUMMARY_HEADINGS, by_sparsity, summary, summary_texts
 from harness.standings import NAME_CHARACTERS, wins
-from harness.status import Outcome, Status
+from harness.status import Outcome
 from harness.templates import rendered
 
 __all__ = ["write"]
@@ -82,6 +86,8 @@ def _index(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, pages: Ma
         _table("over", "Over sparsities", curves.columns, curve_texts(curves), CURVES),
         _table("wins", "Human against model", against.columns, against.itertuples(index=False, name=None), WINS),
         _table("failures", "Failures by cause", *_failures(results)),
+        _table("causes", causes.CAPTION, causes.HEADINGS, causes.texts(causes.by_cause(results)), causes.NOTE),
+        _table("autopsies", "Each failure", *_autopsies(results)),
         _table("all", "All sparsities", by_level.columns, by_level.itertuples(index=False, name=None)),
     ]
     return {
@@ -100,17 +106,34 @@ def _table(
 
 
 def _failures(results: Results) -> tuple[list[str], list[list[str]], str]:
-    """How many cells of each author, or model, ended so; the commonest cause first."""
-    counts: dict[str, dict[str, int]] = {}
-    for score in results.scores:
-        if score.outcome == Outcome.ERROR:
-            who = plain(score.model or score.author, NAME_CHARACTERS)
-            counts.setdefault(score.status, {}).setdefault(who, 0)
-            counts[score.status][who] += 1
+    """How many cells of each author, or model, failed so; the commonest cause first."""
+    counts: dict[Cause, dict[str, int]] = {}
+    for score, why in _failed(results):
+        who = plain(score.model or score.author, NAME_CHARACTERS)
+        counts.setdefault(why.cause, {}).setdefault(who, 0)
+        counts[why.cause][who] += 1
     authors = sorted({who for row in counts.values() for who in row})
-    order = sorted(counts, key=lambda status: (-sum(counts[status].values()), status))
-    rows = [[status, Status(status).meaning, *(str(counts[status].get(who, 0)) for who in authors)] for status in order]
+    order = sorted(counts, key=lambda cause: (-sum(counts[cause].values()), cause))
+    rows = [[cause, cause.meaning, *(str(counts[cause].get(who, 0)) for who in authors)] for cause in order]
     return ["cause", "meaning", *authors], rows, "Cells by cause; what one pruner does at one sparsity is a cell."
+
+
+def _autopsies(results: Results) -> tuple[list[str], list[list[str]], str]:
+    """Each different failure of each pruner, by cause."""
+    cells: dict[tuple[Cause, str, str, str], int] = {}
+    for score, why in _failed(results):
+        key = (why.cause, score.pruner, why.rule or "", why.sentence)
+        cells[key] = cells.get(key, 0) + 1
+    rows = [[name, cause, rule, sentence, str(count)] for (cause, name, rule, sentence), count in sorted(cells.items())]
+    note = "The rule is what the pruning interface says and the pruner did not keep, where the evidence names one."
+    return ["pruner", "cause", "rule", "what happened", "cells"], rows, note
+
+
+def _failed(results: Results) -> Iterator[tuple[Score, Autopsy]]:
+    for score in results.scores:
+        why = causes.autopsy_of(score, results) if score.outcome == Outcome.ERROR else None
+        if why is not None:
+            yield score, why
 
 
 def _prompt_pages(results: Results) -> dict[str, str]:

@@ -6,36 +6,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.autopsy import Autopsy
 from harness.console import plain
 from harness.names import slug
 from harness.overlap import likeness
 from harness.records import Failure, Score
+from harness.report.causes import autopsy_of
 from harness.report.page.code import highlighted, readable
 from harness.report.page.data import heat
 from harness.report.results import Results
 from harness.stages.idea import ideas
 from harness.standings import NAME_CHARACTERS
-from harness.status import Status
 
 _MESSAGE_CHARACTERS = 2000
 _TRACEBACK_CHARACTERS = 8000
 _ANSWER_CHARACTERS = 60_000
 _TEXT_CHARACTERS = 600
-_CODE_CHARACTERS = 200_000
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a pruner has no perplexity, and at which cells: its autopsy."""
+    """Why a pruner has no perplexity, and at which cells."""
 
     status: str
-    stage: str
-    meaning: str
+    autopsy: Autopsy
     type: str
     message: str
-    line: int | None
-    source: str | None
-    """The line of its code at which it went wrong."""
     traceback: str | None
     cells: str
 
@@ -61,7 +57,8 @@ def context(pruner: str, results: Results, prompts: Mapping[str, str]) -> dict[s
     scores = [score for score in results.scores if score.pruner == pruner]
     attempt, first = results.attempts.get(pruner), scores[0]
     code = attempt.code if attempt else None
-    found = _faults(scores, code)
+    found = _faults(scores, results)
+    line = next((one.autopsy.line for one in found if one.autopsy.line), None)
     idea = next((one for one in ideas() if one.slug == first.idea), None)
     return {
         "name": pruner,
@@ -70,7 +67,7 @@ def context(pruner: str, results: Results, prompts: Mapping[str, str]) -> dict[s
         "idea": None if first.idea is None else idea.title if idea else plain(first.idea, NAME_CHARACTERS),
         "description": idea.description if idea else None,
         "faults": found,
-        "code": None if code is None else highlighted(code, next((one.line for one in found if one.line), None)),
+        "code": None if code is None else highlighted(code, line),
         "prompt_page": prompts.get(attempt.prompt or "") if attempt else None,
         "answer": readable(attempt.answer, _ANSWER_CHARACTERS) if attempt and attempt.answer is not None else None,
         "texts": [
@@ -85,27 +82,22 @@ def context(pruner: str, results: Results, prompts: Mapping[str, str]) -> dict[s
     }
 
 
-def _faults(scores: Sequence[Score], code: str | None) -> list[Fault]:
+def _faults(scores: Sequence[Score], results: Results) -> list[Fault]:
     """One for each different failure."""
-    cells: dict[tuple[str, Failure | None], list[str]] = {}
+    cells: dict[tuple[str, Failure | None, Autopsy], list[str]] = {}
     for score in scores:
-        if score.status != Status.OK:
-            cells.setdefault((score.status, score.error), []).append(f"{score.target} at {score.sparsity}")
-    lines = readable(code or "", _CODE_CHARACTERS).split("\n")
+        if (why := autopsy_of(score, results)) is not None:
+            cells.setdefault((score.status, score.error, why), []).append(f"{score.target} at {score.sparsity}")
     faults = []
-    for (status, error), where in cells.items():
+    for (status, error, why), where in cells.items():
         found = error or Failure("", "", "")
-        line, traceback = found.line, found.traceback
         faults.append(
             Fault(
                 status,
-                found.stage,
-                Status(status).meaning,
+                why,
                 plain(found.type, 100),
                 plain(found.message, _MESSAGE_CHARACTERS),
-                line,
-                lines[line - 1].strip()[:300] if line and 0 < line <= len(lines) else None,
-                None if traceback is None else readable(traceback, _TRACEBACK_CHARACTERS),
+                None if found.traceback is None else readable(found.traceback, _TRACEBACK_CHARACTERS),
                 ", ".join(where[:6]) + (f" and {len(where) - 6} more" if len(where) > 6 else ""),
             )
         )

@@ -46,9 +46,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the draft for one target. `notes` are sentences."""
+    """One table for one target. `notes` are sentences."""
 
     number: int
+    """Of the draft's table; 0 of one that the draft does not have."""
     caption: str
     target: str
     columns: tuple[Column, ...]
@@ -84,7 +85,7 @@ def as_latex(table: Table) -> str:
     grids = "\n\n\\medskip\n".join(f"{_grid(table, places)}" for places in _parts(table))
     notes = " ".join(latex(note) for note in table.notes)
     caption = f"{latex(table.caption)}, {latex(table.target)}."
-    label = f"tab:{table.number}-{slug(table.target)}"
+    label = f"tab:{table.number or slug(table.caption)}-{slug(table.target)}"
     return (
         f"\\begin{{table}}[tbp]\n\\centering\n\\caption{{{caption}}}\n\\label{{{label}}}\n{{\\small\n{grids}\\par}}\n"
         f"\\smallskip\n{{\\footnotesize {notes}\\par}}\n\\end{{table}}\n"
