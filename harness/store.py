@@ -363,7 +363,7 @@ class Store:
         try:
             with self._faults():
                 yield
-        except (ValueError, TypeError, KeyError, struct.error) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error) as error:
             raise StorageFault(
                 f"{self.path}: a record in it cannot be read ({' '.join(str(error).split())[:300]});"
                 " give --results another folder"

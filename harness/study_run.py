@@ -97,6 +97,24 @@ def run(
     by_name = resolve(study)
     cells = plan(study, by_name)
     _adopt(study, store, cells, rank_isolation or study.rank_isolation, extend)
+    fill(study, store, cells, by_name, open_bench, sandbox=sandbox, runtime=runtime)
+    return tally(store)
+
+
+def fill(
+    study: Study,
+    store: Store,
+    cells: Sequence[Cell],
+    by_name: Mapping[str, Pruner],
+    open_bench: Callable[..., Bench] | None = None,
+    *,
+    sandbox: str | None = None,
+    runtime: str | None = None,
+) -> None:
+    """Run those of `cells`, which are of the plan on file, that have no score yet; pruners are those of `by_name`.
+
+    The other arguments, and what is raised, are those of `run`.
+    """
     options, level = _bench_options(study), _level(sandbox or study.sandbox, store)
     pending = [cell for cell in cells if not store.has_score(cell)]
     with console.progress(f"study {study.name}", len(pending)) as task:
@@ -113,7 +131,6 @@ def run(
             _check_protocol(store, target, bench)
             store.add_environment(*bench.environment)
             _run_batch(study, store, bench, todo, by_name, task)
-    return tally(store)
 
 
 def tally(store: Store) -> Tally:

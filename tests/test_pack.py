@@ -361,14 +361,15 @@ def test_results_that_would_run_something_are_refused(packed: Path, tmp_path: Pa
         forged = members | {"results.sqlite": database.read_bytes()}
         forged["manifest.json"] = json.dumps({"format": 1, "members": pack.digests(forged)}).encode()
         (tmp_path / "x.zip").write_bytes(pack.build(forged))
-        assert pack.verify(tmp_path / "x.zip")
+        found = pack.verify(tmp_path / "x.zip")
         with pytest.raises(StorageFault, match="other tables"):
-            pack.results(tmp_path / "x.zip")
+            pack.results(found)
     forged = {"results.sqlite": b"no database" * 100}
     forged["manifest.json"] = json.dumps({"format": 1, "members": pack.digests(forged)}).encode()
     (tmp_path / "y.zip").write_bytes(pack.build(forged))
+    found = pack.verify(tmp_path / "y.zip")
     with pytest.raises(StorageFault, match="no results file"):
-        pack.results(tmp_path / "y.zip")
+        pack.results(found)
 
 
 def test_the_commands(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

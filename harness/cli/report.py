@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from harness.report import Results
+    from harness.study import Recorded
 
 _WIDE = 110
 """Columns of a terminal from which all of a row is shown."""
@@ -61,18 +61,20 @@ def command(
     from rich.console import Console
 
     from harness import report
-    from harness.cli._output import check_writable, write_json
+    from harness.cli._output import check_writable, finite, tell_of_others, write_json
     from harness.records import EXTRAS
-    from harness.study import results_file
+    from harness.study import recorded
 
     check_writable(json_file)
-    paths = [results_file(study) for study in studies]
+    sources = [recorded(study) for study in studies]
     if serve and len(studies) > 1:
         raise UsageError("--serve follows one study: give one")
     rank_isolation = "any" if rank_any_isolation else None
-    each = [report.read(path, rank_isolation) for path in paths]
+    each = [report.read(source.path, rank_isolation, source.pack) for source in sources]
+    for source in sources:
+        tell_of_others(source)
     results = each[0] if len(each) == 1 else report.together(each)
-    folder = out or default_folder(studies, paths[0], results.name)
+    folder = out or default_folder(studies, sources[0].path, results.name)
     frame = report.publish(results, folder)
     written = [folder / name for name in (*report.FILES, report.PAGE)]
     if paper:
@@ -80,7 +82,7 @@ def command(
 
         written += write_paper(results, folder / "paper")[:2]
     extras = [name for name in EXTRAS if any(getattr(score, name) is not None for score in results.scores)]
-    write_json(json_file, [_finite(score.to_json(extras)) for score in results.scores])
+    write_json(json_file, [finite(score.to_json(extras)) for score in results.scores])
     if json_file != "-":
         screen = Console()
         show(screen, results, frame)
@@ -88,21 +90,21 @@ def command(
             screen.print(str(file), style="dim", soft_wrap=True, highlight=False, markup=False)
     page = folder / report.PAGE
     if serve:
-        _serve(page, paths[0], rank_isolation, open_page, port)
+        _serve(page, sources[0], rank_isolation, open_page, port)
     elif open_page:
         click.launch(page.absolute().as_uri())
 
 
-def _serve(page: Path, results: Path, rank_isolation: str | None, open_page: bool, port: int) -> None:
+def _serve(page: Path, source: Recorded, rank_isolation: str | None, open_page: bool, port: int) -> None:
     """Until interrupted."""
     from harness import report
     from harness.report.server import PageServer
 
     def remake() -> None:
-        report.write(results, page.parents[1], rank_isolation=rank_isolation)
+        report.publish(report.read(source.path, rank_isolation, source.pack), page.parents[1])
 
     try:
-        server = PageServer(page.parent, results, remake, port)
+        server = PageServer(page.parent, source.path, remake, port)
     except OSError as error:
         raise UsageError(f"--port {port}: {error.strerror}; give another port, or none") from None
     with server:
@@ -187,10 +189,3 @@ def _fitted(name: str, room: int) -> str:
         return name
     tail = name[max(name.rfind("/"), len(name) - room // 3) :]
     return f"{name[: room - len(tail) - 1]}…{tail}"
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN: null in their place."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
