@@ -116,7 +116,8 @@ def fill(
     The other arguments, and what is raised, are those of `run`.
     """
     options, level = _bench_options(study), _level(sandbox or study.sandbox, store)
-    pending = [cell for cell in cells if not store.has_score(cell)]
+    done = store.scored()
+    pending = [cell for cell in cells if cell.key not in done]
     with console.progress(f"study {study.name}", len(pending)) as task:
         for target, group in groupby(pending, key=lambda cell: cell.target):
             todo = list(group)
@@ -136,7 +137,7 @@ def fill(
 def tally(store: Store) -> Tally:
     """How far the study of `store` is."""
     recorded = store.plan()
-    return Tally(len(recorded.cells) if recorded else 0, len(store.scores()), len(store.faults()))
+    return Tally(len(recorded.cells) if recorded else 0, len(store.scored()), len(store.faults()))
 
 
 def _run_batch(
@@ -203,14 +204,14 @@ def _record_fault(store: Store, cells: list[Cell], fault: Fault) -> None:
 
 def _level(sandbox: str, store: Store) -> str:
     """`auto` is docker for a study that has results of it: an engine that is down now must not change the isolation."""
-    began = any(score.isolation.startswith("docker") for score in store.scores())
+    began = any(isolation.startswith("docker") for isolation in store.isolations())
     return "docker" if sandbox == "auto" and began else sandbox
 
 
 def _adopt(study: Study, store: Store, cells: list[Cell], rank_isolation: str, extend: bool) -> None:
     """Make the study the one of the store, unless results are there that it does not describe."""
     recorded = store.plan()
-    if recorded is not None and store.scores():
+    if recorded is not None and store.scored():
         elsewhere = "give it another name, or --results another folder"
         if recorded.name != study.name:
             raise UsageError(f"{store.path} holds the study {recorded.name!r}: {elsewhere}")
@@ -229,12 +230,14 @@ def _adopt(study: Study, store: Store, cells: list[Cell], rank_isolation: str, e
             raise UsageError(
                 f"study {study.name!r} has results and {len(added)} new cells: add --extend, or {elsewhere}"
             )
-    store.save_plan(Plan(study.name, study.source, study.settings, rank_isolation, tuple(cells)))
+    planned = Plan(study.name, study.source, study.settings, rank_isolation, tuple(cells))
+    if planned != recorded:
+        store.save_plan(planned)
 
 
 def _check_protocol(store: Store, target: str, bench: Bench) -> None:
     recorded, now = store.measurements().get(target), bench.measurement
-    scored = any(score.target == target for score in store.scores())
+    scored = any(where == target for where, _, _ in store.scored())
     if recorded is not None and scored:
         what = "its weights are others" if recorded.weights_sha256 != now.weights_sha256 else ""
         if recorded.id != now.id:

@@ -1,4 +1,4 @@
-"""`harness replay` and `harness report` of a pack, by a stranger who has nothing but the file; and what a replay says."""
+"""`harness replay` and `harness report` of a pack, by a stranger who has nothing else; and what a replay says."""
 
 from __future__ import annotations
 
@@ -21,22 +21,28 @@ from click.testing import CliRunner, Result
 from harness import pack, packing
 from harness.archive import archive
 from harness.cli import cli, main
+from harness.packed import others_here
 from harness.pipeline import Bench
 from harness.records import Completion, Pruner, Score, Sparsity
 from harness.replay import facts
+from harness.report.results import read
 from harness.resources import cache_folder
 from harness.stages.idea import ideas
 from harness.stages.prompt import render
 from harness.status import Status
-from harness.store import Store
-from harness.study import parse, results_file
+from harness.store import Cell, Store
+from harness.study import parse, recorded
 from harness.study_run import run
 from harness.testing.fake_bench import FakeBench, FakeLab
 from harness.testing.fake_study import TEXT, fake_study
 from tests.conftest import open_trusted
 
 CODE = "def prune(task):\n    pass\n"
-OWN = "def prune(task):\n    for layer in task.layers():\n        layer.keep(layer.weight.abs() > layer.weight.abs().median())\n"
+OWN = """
+def prune(task):
+    for layer in task.layers():
+        layer.keep(layer.weight.abs() > layer.weight.abs().median())
+"""
 
 
 @dataclass
@@ -158,19 +164,11 @@ def test_code_that_lies_around_is_neither_run_nor_shown(stranger: Path, lab: Lab
     result = invoke("report", "tiny.zip", "--out", "report")
     assert result.exit_code == 0, result.output
     assert result.stderr.count("what is shown is the pack's") == 3
-    pages = {path.name: path.read_text() for path in Path("report/html/pruners").iterdir()}
-    assert "# TIMEOUT" not in "".join(pages.values())
-    assert "# CRASHED" not in "".join(pages.values())
-
-
-@pytest.mark.usefixtures("lab")
-def test_a_stranger_reads_the_code_and_the_answers_in_the_report(stranger: Path) -> None:
-    result = invoke("report", "tiny.zip", "--out", "report")
-    assert result.exit_code == 0, result.output
-    assert "another" not in result.stderr
     text = "".join(path.read_text() for path in Path("report/html").rglob("*.html"))
     for piece in ("# own", "median", "the answer def prune", ideas()[0].title):
         assert piece in text, piece
+    assert "# TIMEOUT" not in text
+    assert "# CRASHED" not in text
 
 
 def test_a_real_study_gives_the_same_masks_from_its_pack(
@@ -190,19 +188,19 @@ repeat = false
 """
     with Store(Path("results/real/results.sqlite")) as store:
         run(parse(text, "real.toml"), store)
-        recorded = {score.pruner: score for score in store.scores()}
-    assert [score.status for score in recorded.values()] == ["OK", "OK", "TRUNCATED"]
+        scores = {score.pruner: score for score in store.scores()}
+    assert [score.status for score in scores.values()] == ["OK", "OK", "TRUNCATED"]
     packing.write(Path("results/real/results.sqlite"), tmp_path / "real.zip")
     monkeypatch.chdir(tmp_path)
     shutil.rmtree("author")
     result = invoke("replay", "real.zip", "--json", "cells.json")
     assert result.exit_code == 0, result.output
     cells = json.loads(Path("cells.json").read_text())
-    assert [cell["pruner"] for cell in cells] == list(recorded)
+    assert [cell["pruner"] for cell in cells] == list(scores)
     for cell in cells:
         assert (cell["differs"], cell["environment"]) == ([], {})
         assert cell["recorded"] == cell["replayed"]
-        assert cell["recorded"]["perplexity"] == recorded[cell["pruner"]].perplexity
+        assert cell["recorded"]["perplexity"] == scores[cell["pruner"]].perplexity
     assert len({cell["recorded"]["zeros_sha256"] for cell in cells}) == 3
 
 
@@ -309,8 +307,10 @@ def test_a_pack_without_the_code_or_with_other_code_is_refused(
         error = capsys.readouterr().err
         assert (caught.value.code, error.count("\n")) == (3, 1)
         assert words in error
-        result = invoke("report", "forged.zip", "--out", "report")  # which shows what there is
-        assert result.exit_code == 0, result.output
+        source = recorded("forged.zip")
+        attempts = read(source.path, None, source.pack).attempts  # a report shows what there is
+        assert "magnitude" in attempts
+        assert not {"mine.py", names["candidate"]} <= set(attempts)
 
 
 @pytest.mark.usefixtures("lab")
@@ -320,12 +320,10 @@ def test_a_path_in_a_pack_leads_to_no_file_of_this_machine(stranger: Path, tmp_p
     tables = ("zeros", "origin", "score", "cell")
     statements = [f"UPDATE {table} SET pruner = '{secret}' WHERE pruner = 'mine.py'" for table in tables]
     forge(stranger, changed("PRAGMA foreign_keys = OFF", *statements))
-    result = invoke("report", "forged.zip", "--out", "report")
-    assert result.exit_code == 0, result.output
-    assert "another" not in result.stderr
-    text = "".join(path.read_text() for path in Path("report/html").rglob("*.html"))
-    assert "# secret" not in text
-    assert "median" in text
+    source = recorded("forged.zip")
+    results = read(source.path, None, source.pack)
+    assert results.attempts[str(secret)].code == OWN
+    assert others_here(Cell(*cell, results.digests[cell[2]]) for cell in results.cells) == []
 
 
 @pytest.mark.parametrize("record", ["[" * 50_000, "[]", "7", '{"libraries": 1e999}'])
@@ -387,4 +385,3 @@ def test_a_study_that_is_no_pack_is_replayed_with_the_pruners_of_the_folder(name
     assert result.exit_code == 1
     assert "mine.py: its code has changed since the study ran" in result.stdout
     assert "0 of 4 recorded cells" in result.stdout
-    assert results_file("tiny").is_file()

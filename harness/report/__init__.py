@@ -34,8 +34,8 @@ def write(store_path: Path, folder: Path | None = None, *, rank_isolation: str |
     return publish(read(store_path, rank_isolation), store_path.parent / "report" if folder is None else folder)
 
 
-def publish(results: Results, folder: Path) -> pd.DataFrame:
-    """As `write`, of results that were read.
+def publish(results: Results, folder: Path, *, pages: bool = True) -> pd.DataFrame:
+    """As `write`, of results that were read; without `pages`, `FILES` alone.
 
     Raises:
         StorageFault: the folder cannot be written.
@@ -48,5 +48,6 @@ def publish(results: Results, folder: Path) -> pd.DataFrame:
     contents = (document(results, frame, pairs).encode(), to_csv(frame).encode(), to_csv(pairs).encode(), picture)
     for name, content in zip(FILES, contents, strict=True):
         atomic.write(folder / name, content)
-    page.write(results, frame, pairs, (folder / PAGE).parent)
+    if pages:
+        page.write(results, frame, pairs, (folder / PAGE).parent)
     return frame
