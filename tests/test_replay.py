@@ -41,7 +41,8 @@ CODE = "def prune(task):\n    pass\n"
 OWN = """
 def prune(task):
     for layer in task.layers():
-        layer.keep(layer.weight.abs() > layer.weight.abs().median())
+        weight = layer.weight.abs()
+        layer.keep(weight > weight.median(dim=1, keepdim=True).values)
 """
 
 
@@ -176,7 +177,8 @@ def test_a_real_study_gives_the_same_masks_from_its_pack(
 ) -> None:
     monkeypatch.setattr(Bench, "check_canaries", lambda _: None)
     monkeypatch.setattr("harness.pipeline.open_bench", open_trusted)
-    monkeypatch.setattr("harness.pipeline.open_sandbox", lambda name, runtime=None: None)
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+        monkeypatch.setenv(name, "")  # which a replay sets, and which is put back afterwards
     text = f"""
 name = "real"
 targets = ["{llama}"]
