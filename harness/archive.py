@@ -15,6 +15,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,15 @@ from harness import __version__, console
 from harness.errors import InputFault, StorageFault, UsageError
 from harness.names import slug
 from harness.records import Completion, Prompt, Pruner
-from harness.resources import sandbox_package
+from harness.resources import is_file, sandbox_package
 from harness.status import Status
 
 PROVENANCE = "answer of the model named here, by one request through the endpoint that completion.json names"
 
+MANIFEST = "manifest.json"
 _FILES = ("prompt.md", "completion.json", "pruner.py")
+MEMBERS = (*_FILES, MANIFEST)
+"""The names of the files of an attempt."""
 _MANIFEST_BYTES = 1 << 20
 _MESSAGE_CHARACTERS = 2000
 _WITHOUT_CODE = (Status.NO_CODE, Status.TRUNCATED, Status.REFUSED, Status.REJECTED_SOURCE)
@@ -140,7 +144,7 @@ def _place(parent: Path, contents: dict[str, bytes], manifest: dict[str, Any], a
         while True:
             folder = parent / (at or f"{number:02d}")
             names = {"id": "/".join(folder.parts[-3:]), "sample": folder.name}
-            (hidden / "manifest.json").write_bytes(_json(manifest | names))
+            (hidden / MANIFEST).write_bytes(_json(manifest | names))
             if not folder.exists():
                 try:
                     return hidden.rename(folder)
@@ -162,25 +166,35 @@ def load(name: str | Path, roots: Iterable[Path] = ()) -> Pruner:
         InputFault: a file was changed, is missing or cannot be read.
     """
     folder = name if isinstance(name, Path) else _folder(name, roots)
-    manifest = read_manifest(folder)
-    if isinstance(name, str) and manifest["id"] != name:
-        raise InputFault(f"{folder} was archived as {console.plain(manifest['id'], 120)!r}: move it back")
-    found: dict[str, bytes] = {}
+    pruner = opened(_contents(folder), str(folder))
+    if isinstance(name, str) and pruner.name != name:
+        raise InputFault(f"{folder} was archived as {console.plain(pruner.name, 120)!r}: move it back")
+    return pruner if pruner.source is None else replace(pruner, path=folder / "pruner.py")
+
+
+def opened(contents: Mapping[str, bytes], where: str) -> Pruner:
+    """The candidate of an attempt whose files are given by name, verified; it has no path.
+
+    Args:
+        contents: of the files of `MEMBERS` that there are.
+        where: they are, for messages.
+
+    Raises:
+        InputFault: a file was changed or is missing.
+    """
+    manifest = manifest_of(contents.get(MANIFEST, b""), where)
     for file in _FILES:
-        path = folder / file
         expected = manifest["files"].get(file)
-        if path.exists() != (expected is not None):
-            raise InputFault(f"{path} {'is missing' if expected else 'is not in the manifest'}: generate it again")
-        if expected is not None:
-            found[file] = _read(path)
-            if hashlib.sha256(found[file]).hexdigest() != expected:
-                raise InputFault(f"{path} is not as it was archived: restore it, or generate it again")
+        if (file in contents) != (expected is not None):
+            how = "is missing" if expected else "is not in the manifest"
+            raise InputFault(f"{where}/{file} {how}: generate it again")
+        if expected is not None and hashlib.sha256(contents[file]).hexdigest() != expected:
+            raise InputFault(f"{where}/{file} is not as it was archived: restore it, or generate it again")
     status = manifest["status"]
     return Pruner(
         name=manifest["id"],
         author="model",
-        source=found.get("pruner.py"),
-        path=folder / "pruner.py" if "pruner.py" in found else None,
+        source=contents.get("pruner.py"),
         idea=manifest["idea"]["slug"],
         model=manifest["model"],
         status=Status(status) if status is not None else None,
@@ -194,12 +208,22 @@ def files(folder: Path) -> dict[str, bytes]:
     Raises:
         UsageError, InputFault: as `load`.
     """
-    load(folder)
-    contents = {name: _read(folder / name) for name in (*_FILES, "manifest.json") if (folder / name).is_file()}
-    listed = read_manifest(folder)["files"]
-    if any(hashlib.sha256(contents.get(name, b"")).hexdigest() != digest for name, digest in listed.items()):
-        raise InputFault(f"{folder} is being changed: try again when that has ended")
+    contents = _contents(folder)
+    opened(contents, str(folder))
     return contents
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    """The files of one attempt by name, read and not yet verified."""
+    contents = {MANIFEST: _manifest_bytes(folder)}
+    return contents | {name: _read(folder / name) for name in _FILES if (folder / name).exists()}
+
+
+def _manifest_bytes(folder: Path) -> bytes:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise UsageError(f"{folder} is no archived candidate: it has no {MANIFEST}")
+    return _read(path, _MANIFEST_BYTES)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -209,11 +233,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         UsageError: the folder holds none.
         InputFault: it cannot be read, or is no manifest.
     """
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise UsageError(f"{folder} is no archived candidate: it has no manifest.json")
+    return manifest_of(_manifest_bytes(folder), str(folder))
+
+
+def manifest_of(content: bytes, where: str) -> dict[str, Any]:
+    """The manifest of an attempt from its bytes; `where` the attempt is, for messages.
+
+    Raises:
+        InputFault: it is no manifest.
+    """
+    path = f"{where}/{MANIFEST}"
     try:
-        manifest = json.loads(_read(path, _MANIFEST_BYTES))
+        manifest = json.loads(content[:_MANIFEST_BYTES])
     except (ValueError, RecursionError):
         raise InputFault(f"{path} is not JSON: restore it, or generate the candidate again") from None
     if not _is_manifest(manifest):
@@ -256,12 +287,22 @@ def candidates(roots: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
+def has(name: str, roots: Iterable[Path]) -> bool:
+    """Whether one of `roots` has an attempt with this id; without a look at the others, of which there may be many."""
+    return _place_of(name, roots) is not None
+
+
 def _folder(name: str, roots: Iterable[Path]) -> Path:
-    if _ID.fullmatch(name):
-        for root in roots:
-            if (root / name / "manifest.json").is_file():
-                return root / name
-    raise UsageError(f"no archived candidate {name[:120]!r}: `harness pruners` lists them")
+    folder = _place_of(name, roots)
+    if folder is None:
+        raise UsageError(f"no archived candidate {name[:120]!r}: `harness pruners` lists them")
+    return folder
+
+
+def _place_of(name: str, roots: Iterable[Path]) -> Path | None:
+    if _ID.fullmatch(name) is None or {".", ".."} & set(name.split("/")):
+        return None
+    return next((root / name for root in roots if is_file(root / name / MANIFEST)), None)
 
 
 def _read(path: Path, limit: int = 64 << 20) -> bytes:

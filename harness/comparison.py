@@ -7,10 +7,11 @@ logarithm of the ratio of their perplexities.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from harness.metrics import Losses, student_t_tails
 
 Key = TypeVar("Key")
+Places = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float64]
 Draws = npt.NDArray[np.float32]
 
@@ -54,7 +56,38 @@ class Comparison(Generic[Key]):
         return self.p_holm < 1 - LEVEL
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """Every pair of pruners by their places, as arrays [pairs]; the numbers are those of `Comparison`."""
+
+    first: Places
+    second: Places
+    ratio: Floats
+    low: Floats
+    high: Floats
+    p: Floats
+    p_holm: Floats
+
+    @property
+    def is_significant(self) -> npt.NDArray[np.bool_]:
+        """Which two can be told apart at `LEVEL`."""
+        return self.p_holm < 1 - LEVEL
+
+
 def compared(losses: Mapping[Key, Losses], seed_errors: Mapping[Key, float] | None = None) -> list[Comparison[Key]]:
+    """Every pair of pruners by key, as `pairs` finds them.
+
+    Raises:
+        ValueError: as `pairs`.
+    """
+    names, found = list(losses), pairs(losses, seed_errors)
+    columns = (found.ratio, found.low, found.high, found.p, found.p_holm)
+    places = zip(found.first.tolist(), found.second.tolist(), strict=True)
+    numbers = zip(*(column.tolist() for column in columns), strict=True)
+    return [Comparison(names[i], names[j], *rest) for (i, j), rest in zip(places, numbers, strict=True)]
+
+
+def pairs(losses: Mapping[Key, Losses], seed_errors: Mapping[Key, float] | None = None) -> Pairs:
     """Every pair of pruners, from the losses of each, over the same windows in the same order.
 
     `seed_errors`, in nats, are those of `metrics.seed_error` for losses that are means over seeds; the pair's own are
@@ -69,38 +102,40 @@ def compared(losses: Mapping[Key, Losses], seed_errors: Mapping[Key, float] | No
         ValueError: the numbers of windows differ, or there are fewer than two.
     """
     errors = seed_errors or {}
-    return list(_compared(tuple((name, tuple(_vector(v)), errors.get(name, 0.0)) for name, v in losses.items())))
+    vectors = tuple(tuple(_vector(values).tolist()) for values in losses.values())
+    return _pairs(vectors, tuple(errors.get(name, 0.0) for name in losses))
 
 
-@lru_cache(maxsize=64)
-def _compared(losses: tuple[tuple[Key, tuple[float, ...], float], ...]) -> tuple[Comparison[Key], ...]:
-    """A report asks for the same comparisons more than once."""
-    names = [name for name, _, _ in losses]
-    if len(names) < 2:
-        return ()
-    table = np.column_stack([values for _, values, _ in losses])
-    seeds = np.array([error for _, _, error in losses])
-    pairs = list(combinations(range(len(names)), 2))
+@lru_cache(maxsize=1024)
+def _pairs(losses: tuple[tuple[float, ...], ...], seed_errors: tuple[float, ...]) -> Pairs:
+    """A report asks for the same comparisons more than once, and has as many as targets and sparsities."""
+    if len(losses) < 2:
+        nobody, nothing = np.zeros(0, np.intp), np.zeros(0)
+        return Pairs(nobody, nobody, nothing, nothing, nothing, nothing, nothing)
+    table = np.column_stack([np.asarray(values) for values in losses])
+    seeds = np.array(seed_errors)
+    first, second = np.triu_indices(len(losses), k=1)
     counts = _draws(len(table))
-    found = []
-    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-        some = pairs[start : start + _PAIRS_AT_ONCE]
-        differences = table[:, [i for i, _ in some]] - table[:, [j for _, j in some]]
-        added = np.hypot(seeds[[i for i, _ in some]], seeds[[j for _, j in some]])
-        numbers = np.column_stack(_bootstrapped(differences, counts, added)).tolist()
-        for (i, j), (ratio, low, high, p) in zip(some, numbers, strict=True):
-            found.append(Comparison(names[i], names[j], ratio, low, high, p, p_holm=1))
-    corrected = holm([one.p for one in found])
-    return tuple(replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True))
+
+    def some(start: int) -> tuple[Floats, Floats, Floats, Floats]:
+        one, other = (places[start : start + _PAIRS_AT_ONCE] for places in (first, second))
+        return _bootstrapped(table[:, one] - table[:, other], counts, np.hypot(seeds[one], seeds[other]))
+
+    starts = range(0, len(first), _PAIRS_AT_ONCE)
+    if len(starts) == 1:
+        parts = [some(0)]
+    else:  # numpy lets other threads work meanwhile; what is computed of a part depends on nothing but the part
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            parts = list(pool.map(some, starts))
+    ratio, low, high, p = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Pairs(first, second, ratio, low, high, p, np.array(holm(p.tolist())))
 
 
-def ranks(losses: Mapping[Key, Losses], comparisons: Sequence[Comparison[Key]]) -> dict[Key, int]:
+def ranks(losses: Mapping[Key, Losses], seed_errors: Mapping[Key, float] | None = None) -> dict[Key, int]:
     """For each pruner one more than the number of those that are significantly better; equal ranks are ties."""
-    worse = dict.fromkeys(losses, 0)
-    for one in comparisons:
-        if one.is_significant:
-            worse[one.first if one.ratio > 1 else one.second] += 1
-    return {name: 1 + count for name, count in worse.items()}
+    found = pairs(losses, seed_errors)
+    worse = np.where(found.ratio > 1, found.first, found.second)[found.is_significant]
+    return dict(zip(losses, (1 + np.bincount(worse, minlength=len(losses))).tolist(), strict=True))
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -123,8 +158,10 @@ def _bootstrapped(differences: Floats, counts: Draws, added: Floats) -> tuple[Fl
     means = differences.mean(axis=0)
     errors = np.maximum(differences.std(axis=0, ddof=1) / np.sqrt(windows), _LEAST_ERROR)
     centred = (differences - means).T
-    strays = centred.astype(np.float32) @ counts / windows  # [pairs, resamples]: mean* - mean
-    spread = np.square(centred).astype(np.float32) @ counts / windows
+    strays = centred.astype(np.float32) @ counts  # [pairs, resamples]: mean* - mean, and so on, each in its place
+    strays /= windows
+    spread = np.square(centred).astype(np.float32) @ counts
+    spread /= windows
     spread -= np.square(strays)
     np.maximum(spread, 0, out=spread)
     spread /= windows - 1
@@ -133,9 +170,9 @@ def _bootstrapped(differences: Floats, counts: Draws, added: Floats) -> tuple[Fl
     strays /= spread
     errors = np.hypot(errors, added)
     observed = np.abs(means) / errors
-    low, high = np.quantile(strays, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1).astype(np.float64)
+    low, high = quantiles(strays, (1 - LEVEL) / 2, (1 + LEVEL) / 2)
     np.abs(strays, out=strays)
-    beyond = (strays >= observed.astype(np.float32)[:, None]).sum(axis=1)
+    beyond = np.count_nonzero(strays >= observed.astype(np.float32)[:, None], axis=1)
     p = (1 + beyond) / (1 + counts.shape[1])
     p = np.where(beyond == 0, np.minimum(p, np.maximum(student_t_tails(observed, windows - 1), _LEAST_P)), p)
     p = np.where(np.isfinite(observed), p, 1)  # a loss that is not finite tells nothing apart
@@ -143,6 +180,21 @@ def _bootstrapped(differences: Floats, counts: Draws, added: Floats) -> tuple[Fl
         return np.exp(means), np.exp(means - high * errors), np.exp(means - low * errors), p
 
 
+def quantiles(values: Draws, *probabilities: float) -> list[Floats]:
+    """Of each row, to the last bit those of `numpy.quantile`, in a third of its time; `values` is sorted in place."""
+    values.sort(axis=1)
+    found = []
+    for probability in probabilities:
+        place = probability * (values.shape[1] - 1)
+        before = int(place)
+        share, (low, high) = place - before, values[:, before : before + 2].T
+        step = (high - low).astype(np.float64)
+        between = low + step * share if share < 0.5 else high - step * (1 - share)
+        found.append(np.where(np.isnan(values[:, -1]), np.nan, between))  # a row with one has it at its end
+    return found
+
+
+@lru_cache(maxsize=8)
 def _draws(windows: int) -> Draws:
     """How often each window is drawn in each resample, [windows, resamples]."""
     if windows < 2:

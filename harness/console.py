@@ -32,6 +32,8 @@ def notice(text: str) -> None:
 def plain(text: str, limit: int = 2000) -> str:
     """`text` of a candidate as a terminal or a log may show it: no control, bidi or escape characters, bounded."""
     shortened = text if len(text) <= limit else text[:limit] + " […]"
+    if shortened.isprintable():  # as nearly all are: nothing to look for, character by character
+        return shortened
     return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else "�" for c in shortened)
 
 

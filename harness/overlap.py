@@ -60,37 +60,51 @@ def sample_places(size: int, count: int, layer: int) -> npt.NDArray[np.int64]:
     return ((state ^ (state >> np.uint64(31))) % np.uint64(size)).astype(np.int64)
 
 
+class _Bits:
+    """A sample as words, and how many of its weights are zero."""
+
+    def __init__(self, sample: bytes) -> None:
+        self.size = 8 * len(sample)
+        self.words = np.frombuffer(sample.ljust(-(-len(sample) // 8) * 8, b"\0"), dtype=np.uint64)
+        self.zeros = int(np.bitwise_count(self.words).sum())
+
+
 def likeness(first: bytes, second: bytes) -> Likeness | None:
     """Of two samples of one target; None where there are other numbers of weights, or neither mask has a zero.
 
     Raises nothing: bits that pad the last byte are zero in both, and weigh a few parts in 65,536.
     """
-    if len(first) != len(second):
+    return _likeness(_Bits(first), _Bits(second))
+
+
+def _likeness(one: _Bits, two: _Bits) -> Likeness | None:
+    if one.size != two.size:
         return None
-    one, two = (np.unpackbits(np.frombuffer(part, dtype=np.uint8)).astype(bool) for part in (first, second))
-    either, both = int((one | two).sum()), int((one & two).sum())
+    both = int(np.bitwise_count(one.words & two.words).sum())
+    either = one.zeros + two.zeros - both
     if not either:
         return None
-    p, q = float(one.mean()), float(two.mean())
-    observed, chance = float((one == two).mean()), p * q + (1 - p) * (1 - q)
+    p, q = one.zeros / one.size, two.zeros / two.size
+    observed, chance = (one.size - either + both) / one.size, p * q + (1 - p) * (1 - q)
     return Likeness(both / either, 1.0 if chance == 1 else (observed - chance) / (1 - chance))
 
 
 def nearest_references(scores: Sequence[Score], zeros: Mapping[Cell, Zeros]) -> dict[Cell, Nearest]:
     """For each candidate's cell the reference pruner, at the same target and sparsity, whose mask agrees most."""
-    references: dict[tuple[str, str], list[tuple[str, Zeros]]] = {}
+    references: dict[tuple[str, str], list[tuple[str, _Bits]]] = {}
     for score in scores:
         key = (score.target, score.sparsity, score.pruner)
         if score.author == "human" and key in zeros:
-            references.setdefault(key[:2], []).append((score.pruner, zeros[key]))
+            references.setdefault(key[:2], []).append((score.pruner, _Bits(zeros[key].sample)))
     found = {}
     for score in scores:
         key = (score.target, score.sparsity, score.pruner)
         if score.author == "model" and key in zeros:
+            own = _Bits(zeros[key].sample)
             pairs = [
                 Nearest(name, alike)
                 for name, theirs in references.get(key[:2], [])
-                if (alike := likeness(zeros[key].sample, theirs.sample)) is not None
+                if (alike := _likeness(own, theirs)) is not None
             ]
             if pairs:
                 found[key] = max(pairs, key=lambda one: one.likeness.agreement)

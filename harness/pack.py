@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import stat
 import struct
@@ -24,6 +25,7 @@ from harness.console import plain
 from harness.errors import StorageFault, UsageError
 from harness.resources import cache_folder, is_file
 from harness.snapshot import check_plain
+from harness.zip_table import most_entries
 
 FORMAT = 1
 """Of the manifest."""
@@ -33,6 +35,10 @@ MAX_BYTES = 512 << 20
 """The largest pack; it is held in memory twice while it is checked."""
 MAX_MEMBERS = 50_000
 
+_MANIFEST_BYTES, _MANIFEST_VALUES = 1 << 10, 16
+"""Of a manifest, for each member: its digest, its size, and its name twice, once beside its pruner's."""
+_MANIFEST_ROOM = 64
+"""As many members more, for what a manifest says of the study."""
 _NAME = re.compile(r"(?=.{1,255}$)[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", re.ASCII)
 _MODE = stat.S_IFREG | 0o644
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -88,6 +94,8 @@ def verify(path: Path) -> Pack:
     """
     raw = _read(path)
     try:
+        if most_entries(raw) > MAX_MEMBERS:
+            raise _damaged(path, f"it holds more than {MAX_MEMBERS} members")
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             members = _members(archive, path, len(raw))
             starts = {info.header_offset: info.filename for info in archive.infolist()}
@@ -109,13 +117,12 @@ def verify(path: Path) -> Pack:
     return Pack(sha256(raw).hexdigest(), manifest, members)
 
 
-def results(path: Path) -> Path:
-    """The results file of a pack, checked, and taken out of it into the user's cache; written there once.
+def results(pack: Pack) -> Path:
+    """The results file of a pack, taken out of it into the user's cache; written there once.
 
     Raises:
-        UsageError, StorageFault: as `verify`, the results are no plain SQLite file, or the cache cannot be written.
+        StorageFault: the results are no plain SQLite file, or the cache cannot be written.
     """
-    pack = verify(path)
     file = cache_folder() / "packs" / pack.sha256 / RESULTS
     content = pack.members[RESULTS]
     if not is_file(file) or file.read_bytes() != content:
@@ -124,12 +131,23 @@ def results(path: Path) -> Path:
     return file
 
 
+def fits(manifest: bytes, members: int) -> bool:
+    """Whether a manifest is no larger than that of a pack with so many members can be; asked before it is parsed.
+
+    JSON takes twenty times its size in memory if it is made of nothing but brackets, so that these count too.
+    """
+    values = sum(manifest.count(mark) for mark in (b",", b"[", b"{"))
+    many = members + _MANIFEST_ROOM
+    return len(manifest) <= _MANIFEST_BYTES * many and values <= _MANIFEST_VALUES * many
+
+
 def _read(path: Path) -> bytes:
     if not is_file(path):
         raise UsageError(f"no pack {str(path)[:200]!r}: give a file that `harness pack` wrote")
     try:
         with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            size = min(os.fstat(file.fileno()).st_size, MAX_BYTES)  # as much memory as is asked for is taken at once
+            raw = file.read(size + 1)
     except OSError as error:
         raise StorageFault(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     if len(raw) > MAX_BYTES:
@@ -140,8 +158,6 @@ def _read(path: Path) -> bytes:
 def _members(archive: zipfile.ZipFile, path: Path, size: int) -> dict[str, bytes]:
     """The contents by name; refuses whatever no pack holds before it is read."""
     infos = archive.infolist()
-    if len(infos) > MAX_MEMBERS:
-        raise _damaged(path, f"it holds more than {MAX_MEMBERS} members")
     if sum(info.file_size for info in infos) > size:
         raise _damaged(path, "its members claim to be larger than the file")
     members: dict[str, bytes] = {}
@@ -163,10 +179,12 @@ def _members(archive: zipfile.ZipFile, path: Path, size: int) -> dict[str, bytes
 
 
 def _manifest(path: Path, members: Mapping[str, bytes]) -> dict[str, Any]:
+    if MANIFEST not in members:
+        raise _damaged(path, f"member {MANIFEST} is missing")
+    if not fits(members[MANIFEST], len(members)):
+        raise _damaged(path, f"member {MANIFEST} is no JSON of a pack: it is too large for {len(members)} members")
     try:
         manifest = json.loads(members[MANIFEST])
-    except KeyError:
-        raise _damaged(path, f"member {MANIFEST} is missing") from None
     except (ValueError, RecursionError):
         raise _damaged(path, f"member {MANIFEST} is no JSON") from None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("members"), dict) or RESULTS not in members:

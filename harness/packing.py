@@ -62,7 +62,9 @@ def write(results: Path, into: Path | None = None, licence: str | None = None) -
         if into.exists() or into.is_symlink():
             raise UsageError(f"--into {into}: there is something already; give a new file, or remove it")
         members, manifest = _members(copy, plan, study, licence)
-    if sum(map(len, members.values())) > pack.MAX_BYTES - _OVERHEAD * len(members) or len(members) > pack.MAX_MEMBERS:
+    too_large = sum(map(len, members.values())) > pack.MAX_BYTES - _OVERHEAD * len(members)
+    too_many = len(members) > pack.MAX_MEMBERS or not pack.fits(members[pack.MANIFEST], len(members))
+    if too_large or too_many:
         raise StorageFault(
             f"{study.name}: takes more than the {pack.MAX_BYTES >> 20} MiB or {pack.MAX_MEMBERS} files of a pack: pack"
             " studies with fewer pruners each"

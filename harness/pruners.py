@@ -33,10 +33,9 @@ def find(name: str, roots: Sequence[Path] | None = None) -> Pruner:
     for stem, file in reference_files().items():
         if key(stem) == key(name):
             return replace(_file(file, stem), name=stem)
-    archived = archive.candidates(_roots(roots))
-    if name in archived:
-        return archive.load(name, [archived[name].parents[2]])
-    near = suggestion(name, [*reference_files(), *archived])
+    if archive.has(name, _roots(roots)):
+        return archive.load(name, _roots(roots))
+    near = suggestion(name, [*reference_files(), *archive.candidates(_roots(roots))])
     raise UsageError(f"no pruner {name[:120]!r}.{near} `harness pruners` lists them; a file's name ends in .py")
 
 
@@ -87,6 +86,11 @@ def _file(path: Path, name: str) -> Pruner:
             source = file.read(SOURCE_BYTES + 1)
     except OSError as error:
         raise InputFault(f"cannot read {name[:200]}: {error.strerror or error}") from None
+    return of_source(name, source, path)
+
+
+def of_source(name: str, source: bytes, path: Path | None = None) -> Pruner:
+    """A person's pruner with this code; without it where it is too large, or no text."""
     if len(source) > SOURCE_BYTES:
         return _rejected(path, name, f"the file is larger than {SOURCE_BYTES} bytes")
     try:
@@ -96,5 +100,5 @@ def _file(path: Path, name: str) -> Pruner:
     return Pruner(name, "human", source, path)
 
 
-def _rejected(path: Path, name: str, message: str) -> Pruner:
+def _rejected(path: Path | None, name: str, message: str) -> Pruner:
     return Pruner(name, "human", None, path, status=Status.REJECTED_SOURCE, message=message)

@@ -64,10 +64,12 @@ class Sparsity:
 
     @property
     def label(self) -> str:
-        """`0.5`, `2:4` or `rows:0.5`."""
-        if self.structure is not None:
-            return f"{self.structure}:{self.ratio:g}"
-        return f"{self.n}:{self.m}" if self.n is not None else f"{self.ratio:g}"
+        """`0.5`, `2:4` or `rows:0.5`; two sparsities never share one, and `parse` gives the sparsity back."""
+        if self.n is not None:
+            return f"{self.n}:{self.m}"
+        short = f"{self.ratio:g}"
+        exact = short if float(short) == self.ratio else repr(self.ratio)
+        return exact if self.structure is None else f"{self.structure}:{exact}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
-from harness.comparison import compared, ranks
+from harness.comparison import pairs, ranks
 from harness.console import plain
 from harness.metrics import seed_error
 from harness.records import Score
@@ -28,7 +29,7 @@ def standings(scores: Sequence[Score], rank_isolation: str) -> dict[int, int]:
     found: dict[int, int] = {}
     for losses in _ranked_losses(scores, rank_isolation):
         if _can_be_compared(losses):
-            found |= ranks(losses, compared(losses, seed_errors(scores, losses)))
+            found |= ranks(losses, seed_errors(scores, losses))
         else:
             found |= _by_mean(losses)
     return found
@@ -40,27 +41,32 @@ def comparisons(scores: Sequence[Score], *, rank_isolation: str = "docker") -> p
     `ratio` is the perplexity of `first` over that of `second`, with its paired 95% interval; `p_holm` is corrected for
     all pairs of the ranking; `better` is `first`, `second` or `tie`.
     """
-    rows = []
+    columns: dict[str, list[object]] = {name: [] for name in _COMPARISON}
     for losses in filter(_can_be_compared, _ranked_losses(scores, rank_isolation)):
-        for one in compared(losses, seed_errors(scores, losses)):
-            first, second = scores[one.first], scores[one.second]
-            better = "tie" if not one.is_significant else "first" if one.ratio < 1 else "second"
-            names = [plain(pruner, NAME_CHARACTERS) for pruner in (first.pruner, second.pruner)]
-            group = (first.target, first.protocol, first.sparsity)
-            authors = (first.author, second.author)
-            rows.append((*group, *names, *authors, one.ratio, one.low, one.high, one.p, one.p_holm, better))
-    return pd.DataFrame(rows, columns=_COMPARISON)
+        found = pairs(losses, seed_errors(scores, losses))
+        ranked = [scores[place] for place in losses]
+        names = [plain(score.pruner, NAME_CHARACTERS) for score in ranked]
+        for which, places in (("first", found.first.tolist()), ("second", found.second.tolist())):
+            columns[which] += [names[place] for place in places]
+            columns[f"{which}_author"] += [ranked[place].author for place in places]
+        better = np.where(found.ratio < 1, "first", "second")
+        columns["better"] += np.where(found.is_significant, better, "tie").tolist()
+        for name in ("ratio", "low", "high", "p", "p_holm"):
+            columns[name] += getattr(found, name).tolist()
+        for name in GROUP:
+            columns[name] += [getattr(ranked[0], name)] * len(found.first)
+    return pd.DataFrame(columns, columns=_COMPARISON)
 
 
 def wins(frame: pd.DataFrame) -> pd.DataFrame:
     """Of `comparisons`: human pruners against those of models, one cell a pair: won, tied and lost by the human one."""
-    pairs = frame[frame["first_author"] != frame["second_author"]]
-    if pairs.empty:
+    mixed = frame[frame["first_author"] != frame["second_author"]]
+    if mixed.empty:
         return pd.DataFrame()
-    is_human = pairs["first_author"] == "human"
-    human, model = pairs["first"].where(is_human, pairs["second"]), pairs["second"].where(is_human, pairs["first"])
-    won = (pairs["better"] == "first") == is_human
-    results = pd.Series("lost", index=pairs.index).mask(won, "won").mask(pairs["better"] == "tie", "tied")
+    is_human = mixed["first_author"] == "human"
+    human, model = mixed["first"].where(is_human, mixed["second"]), mixed["second"].where(is_human, mixed["first"])
+    won = (mixed["better"] == "first") == is_human
+    results = pd.Series("lost", index=mixed.index).mask(won, "won").mask(mixed["better"] == "tie", "tied")
     counts = pd.crosstab([human, model], results).reindex(columns=["won", "tied", "lost"], fill_value=0)
     cells = counts.astype(str).agg(" / ".join, axis=1)
     table = cells.unstack(fill_value="")

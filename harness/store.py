@@ -227,6 +227,17 @@ class Store:
                 for target, sparsity, pruner, blob, sample, digest in rows
             }
 
+    def scored(self) -> set[tuple[str, str, str]]:
+        """Target, sparsity and pruner of each cell that is done; no score is read for it."""
+        with self._faults():
+            return set(self._connection.execute("SELECT target, sparsity, pruner FROM score"))
+
+    def isolations(self) -> set[str]:
+        """The isolation of every score."""
+        with self._faults():
+            rows = self._connection.execute("SELECT DISTINCT json_extract(record, '$.isolation') FROM score")
+            return {str(isolation) for (isolation,) in rows}
+
     def has_score(self, cell: Cell) -> bool:
         """Whether the cell is done."""
         with self._faults():
@@ -372,7 +383,7 @@ class Store:
         try:
             with self._faults():
                 yield self._connection
-        except (ValueError, TypeError, KeyError, struct.error) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error) as error:
             raise StorageFault(
                 f"{self.path}: a record in it cannot be read ({' '.join(str(error).split())[:300]});"
                 " give --results another folder"

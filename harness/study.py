@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -13,13 +14,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from harness import pack, pruners
+from harness import pack, pruners, sizes
 from harness.console import plain
 from harness.errors import InputFault, UsageError
 from harness.ledger import Attempt
 from harness.names import slug, suggestion
+from harness.pack import Pack
 from harness.records import Pruner, Sparsity
-from harness.resources import resource
+from harness.resources import is_file, resource
 from harness.stages.idea import find_idea, ideas
 from harness.stages.prompt import DEFAULT_TEMPLATE, render
 from harness.store import Cell
@@ -30,7 +32,6 @@ _ASKING_KEYS = {"generators", "ideas", "prompts", "samples", "max_cost"}
 _LINE = 1000
 """Characters of a message; a key of a stranger's file may be longer."""
 _COUNT = 10**9
-_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
 class StudyGenerator(BaseModel):
@@ -102,8 +103,9 @@ class Study(BaseModel):
     rounds: int = Field(1, ge=1, le=1000, examples=["rounds = 4"])
     sandbox: Literal["auto", "docker", "bubblewrap"] = Field("auto", examples=['sandbox = "auto"'])
     timeout: float | None = Field(None, ge=1, examples=["timeout = 900  # seconds"])
-    memory: int | None = Field(None, ge=128 << 20, lt=1 << 63, examples=['memory = "4 GiB"'])
-    """Memory for one pruner, in bytes or as a text with K, M, G or T [4 GiB]."""
+    memory: int | None = Field(
+        None, ge=sizes.LEAST_MEMORY_BYTES, le=sizes.MOST_MEMORY_BYTES, examples=['memory = "4 GiB"']
+    )
     seed: int = Field(0, ge=0, lt=1 << 63, examples=["seed = 0"])
     """Of the calibration windows, and of `task.generator`."""
     seeds: int = Field(1, ge=1, le=100, examples=["seeds = 5"])
@@ -127,12 +129,7 @@ class Study(BaseModel):
     @field_validator("memory", mode="before")
     @classmethod
     def _bytes(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        size = re.fullmatch(r"(\d{1,6}) ?(?:([KMGT])(?:i?B)?)?", value.strip())
-        if size is None:
-            raise ValueError(f"{value!r} is no size")
-        return int(size[1]) << _UNITS[size[2] or ""]
+        return sizes.read_size(value) if isinstance(value, str) else value
 
     @field_validator("targets", "sparsities", "pruners", "ideas", "prompts")
     @classmethod
@@ -216,30 +213,46 @@ def load(name: str) -> Study:
         raise InputFault(f"{path}: cannot be read as a study file ({error})") from error
 
 
-def results_file(name: str) -> Path:
+@dataclass(frozen=True)
+class Recorded:
+    """The results of a study, and where the code of its pruners is."""
+
+    path: Path
+    """Of the results file."""
+    pack: Pack | None = None
+    """That the results and the code are in; None where the pruners are those of this folder and this harness."""
+
+
+def recorded(name: str) -> Recorded:
     """The results of a study, by its name, its TOML file, its results folder, its results file or its pack.
 
     Raises:
         UsageError: there are no results.
         StorageFault: the pack is damaged, or its results cannot be taken out of it.
     """
-    path = Path(name)
+    path, found = Path(name), None
     if path.suffix == ".toml":
         path = default_results(load(name).name)
-    elif (path / "results.sqlite").is_file():
-        path = path / "results.sqlite"
+    elif is_file(path / pack.RESULTS):
+        path = path / pack.RESULTS
     elif path.suffix == ".zip":
-        path = pack.results(path)
+        found = pack.verify(path)
+        path = pack.results(found)
     elif path.suffix != ".sqlite":
         path = default_results(name)
-    if not path.is_file():
+    if not is_file(path):
         raise UsageError(f"no results at {path}: run `harness study run {name}` first, or give a results folder")
-    return path
+    return Recorded(path, found)
+
+
+def results_file(name: str) -> Path:
+    """The results file of `recorded`."""
+    return recorded(name).path
 
 
 def default_results(study_name: str) -> Path:
     """Where a study's results go unless told otherwise, under the current folder."""
-    return Path("results") / study_name / "results.sqlite"
+    return Path("results") / study_name / pack.RESULTS
 
 
 def attempts(study: Study) -> list[Attempt]:

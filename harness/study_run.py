@@ -82,7 +82,6 @@ def run(
     runtime: str | None = None,
     rank_isolation: str | None = None,
     extend: bool = False,
-    offline: bool = False,
 ) -> Tally:
     """Run the cells that have no score yet, in plan order; each result is on file before the next begins.
 
@@ -94,7 +93,6 @@ def run(
         runtime: Docker runtime such as `runsc`.
         rank_isolation: overrides the study's.
         extend: accept a study to which cells were added since its last run.
-        offline: ask no generator; attempts without an archived answer are left out.
 
     Raises:
         UsageError: the study or what it measures has changed since its last run, or a sparsity does not fit a target.
@@ -104,15 +102,34 @@ def run(
     cells = plan(study, by_name)
     _adopt(study, store, cells, rank_isolation or study.rank_isolation, extend)
     asked = Asked()
-    if study.generators and not offline:
+    if study.generators:
         asked = ask(study, attempts(study), Ledger(store))
         by_name = resolve(study)
         cells = plan(study, by_name)
         _adopt(study, store, cells, rank_isolation or study.rank_isolation, extend)
         for name, fault in asked.faults.items():
             store.add_faults([cell for cell in cells if cell.pruner == name], fault.status, str(fault))
+    fill(study, store, cells, by_name, open_bench, sandbox=sandbox, runtime=runtime)
+    return replace(tally(store), unasked=len(asked.unasked))
+
+
+def fill(
+    study: Study,
+    store: Store,
+    cells: Sequence[Cell],
+    by_name: Mapping[str, Pruner],
+    open_bench: Callable[..., Bench] | None = None,
+    *,
+    sandbox: str | None = None,
+    runtime: str | None = None,
+) -> None:
+    """Run those of `cells`, which are of the plan on file, that have no score yet; pruners are those of `by_name`.
+
+    The other arguments, and what is raised, are those of `run`.
+    """
     options, level = _bench_options(study), _level(sandbox or study.sandbox, store)
-    pending = [cell for cell in cells if _is_answered(by_name[cell.pruner]) and not store.has_score(cell)]
+    done = store.scored()
+    pending = [cell for cell in cells if cell.key not in done and _is_answered(by_name[cell.pruner])]
     with console.progress(f"study {study.name}", len(pending)) as task:
         for target, group in groupby(pending, key=lambda cell: cell.target):
             todo = list(group)
@@ -127,7 +144,6 @@ def run(
             _check_protocol(store, target, bench)
             store.add_environment(*bench.environment)
             _run_batch(study, store, bench, todo, by_name, task)
-    return replace(tally(store), unasked=len(asked.unasked))
 
 
 def _is_answered(pruner: Pruner) -> bool:
@@ -138,7 +154,7 @@ def _is_answered(pruner: Pruner) -> bool:
 def tally(store: Store) -> Tally:
     """How far the study of `store` is."""
     recorded = store.plan()
-    return Tally(len(recorded.cells) if recorded else 0, len(store.scores()), len(store.faults()))
+    return Tally(len(recorded.cells) if recorded else 0, len(store.scored()), len(store.faults()))
 
 
 def _run_batch(
@@ -205,14 +221,14 @@ def _record_fault(store: Store, cells: list[Cell], fault: Fault) -> None:
 
 def _level(sandbox: str, store: Store) -> str:
     """`auto` is docker for a study that has results of it: an engine that is down now must not change the isolation."""
-    began = any(score.isolation.startswith("docker") for score in store.scores())
+    began = any(isolation.startswith("docker") for isolation in store.isolations())
     return "docker" if sandbox == "auto" and began else sandbox
 
 
 def _adopt(study: Study, store: Store, cells: list[Cell], rank_isolation: str, extend: bool) -> None:
     """Make the study the one of the store, unless results are there that it does not describe."""
     recorded = store.plan()
-    if recorded is not None and store.scores():
+    if recorded is not None and store.scored():
         elsewhere = "give it another name, or --results another folder"
         if recorded.name != study.name:
             raise UsageError(f"{store.path} holds the study {recorded.name!r}: {elsewhere}")
@@ -233,12 +249,14 @@ def _adopt(study: Study, store: Store, cells: list[Cell], rank_isolation: str, e
             raise UsageError(
                 f"study {study.name!r} has results and {len(added)} new cells: add --extend, or {elsewhere}"
             )
-    store.save_plan(Plan(study.name, study.source, study.settings, rank_isolation, tuple(cells)))
+    planned = Plan(study.name, study.source, study.settings, rank_isolation, tuple(cells))
+    if planned != recorded:
+        store.save_plan(planned)
 
 
 def _check_protocol(store: Store, target: str, bench: Bench) -> None:
     recorded, now = store.measurements().get(target), bench.measurement
-    scored = any(score.target == target for score in store.scores())
+    scored = any(where == target for where, _, _ in store.scored())
     if recorded is not None and scored:
         what = "its weights are others" if recorded.weights_sha256 != now.weights_sha256 else ""
         if recorded.id != now.id:

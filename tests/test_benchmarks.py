@@ -15,13 +15,37 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from benchmarks import kills_asking, memory, official, process, random_model, sandbox, speed, statistics, sweep
+from benchmarks import (
+    kills_asking,
+    memory,
+    official,
+    process,
+    random_model,
+    results,
+    sandbox,
+    speed,
+    statistics,
+    sweep,
+)
 from benchmarks.floor import Floor, Product
 from harness.conversion import open_target
 
 from .conftest import VOCABULARY
 
-PROGRAMS = ("calibration", "kills", "kills_asking", "memory", "official", "sandbox", "speed", "statistics", "sweep")
+PROGRAMS = (
+    *(
+        "calibration",
+        "kills",
+        "kills_asking",
+        "memory",
+        "official",
+        "results",
+        "sandbox",
+        "speed",
+        "statistics",
+        "sweep",
+    ),
+)
 SEQLEN = 16
 
 
@@ -140,6 +164,15 @@ def test_statistics(inputs: list[str], capsys: pytest.CaptureFixture[str], monke
     assert [row[0] for row in printed[2:]] == ["sequential", "dense", "dense / sequential"]
     ratio = float(printed[3][-1]) / float(printed[2][-1])
     assert float(printed[4][-1]) == pytest.approx(ratio, abs=0.01)
+
+
+def test_results(capsys: pytest.CaptureFixture[str]) -> None:
+    results.main(["--results", "200", "--pruners", "20", "--runs", "1"])
+    out = capsys.readouterr().out
+    assert out.startswith("200 results, 20 pruners, 40 windows")
+    found = rows(out)
+    assert [row[0] for row in found[2:]] == ["report --no-pages", "study run"]
+    assert all(float(row[2]) > 0 for row in found[2:])
 
 
 @pytest.mark.docker

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.comparison import compared, holm, ranks
+from harness.comparison import _bootstrapped, _draws, compared, holm, pairs, quantiles, ranks
 
 WINDOWS = 32
 STUDIES = 2000
@@ -44,7 +44,7 @@ def test_a_clear_difference_is_found_among_many_and_names_the_better_one() -> No
     assert len(found) == 60 * 59 // 2
     against = [one for one in found if one.second == "p59"]
     assert all(one.is_significant and one.high < 1 and one.p < 1e-6 for one in against)
-    assert ranks(losses, found)["p59"] == 60
+    assert ranks(losses)["p59"] == 60
 
 
 def test_a_pruner_equals_itself() -> None:
@@ -72,7 +72,37 @@ def test_ranks_count_only_those_who_are_significantly_better() -> None:
     base = random.normal(3, 0.4, WINDOWS)
     noise = [random.normal(0, 0.05, WINDOWS) for _ in range(4)]
     losses = {name: base + shift + part for name, shift, part in zip("abcd", (0, 0.001, 0.2, 0.5), noise, strict=True)}
-    assert ranks(losses, compared(losses)) == {"a": 1, "b": 1, "c": 3, "d": 4}
+    assert ranks(losses) == {"a": 1, "b": 1, "c": 3, "d": 4}
+
+
+@pytest.mark.parametrize("probability", [0.025, (1 - 0.95) / 2, (1 + 0.95) / 2, 0.3])
+def test_quantiles_are_those_of_numpy_to_the_last_bit(probability: float) -> None:
+    values = np.random.default_rng(5).standard_t(3, (300, 2000)).astype(np.float32)
+    values[7, 11] = np.nan
+    values[8, 11], values[9] = np.inf, 1
+    expected = np.quantile(values, [probability], axis=1)[0].astype(np.float64)
+    (found,) = quantiles(values, probability)
+    assert np.array_equal(found, expected, equal_nan=True)
+
+
+def test_what_is_computed_in_parts_at_once_is_what_each_part_gives_alone() -> None:
+    losses = simulated(np.random.default_rng(6), effect=0.1, pruners=40)
+    found, table = pairs(losses), np.column_stack(list(losses.values()))
+    ratios = np.concatenate(
+        [
+            _bootstrapped(table[:, one] - table[:, other], _draws(WINDOWS), np.zeros(len(one)))[0]
+            for one, other in zip(
+                np.split(found.first, [256, 512, 768]), np.split(found.second, [256, 512, 768]), strict=True
+            )
+        ]
+    )
+    assert len(found.first) == 780
+    assert np.array_equal(found.ratio, ratios)
+    names = list(losses)
+    for one in compared(losses):
+        (place,) = np.flatnonzero((found.first == names.index(one.first)) & (found.second == names.index(one.second)))
+        assert one.ratio == found.ratio[place]
+        assert one.p_holm == found.p_holm[place]
 
 
 def test_holm_by_hand() -> None:

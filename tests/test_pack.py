@@ -8,6 +8,8 @@ import json
 import shutil
 import sqlite3
 import stat
+import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from hashlib import sha256
@@ -332,6 +334,57 @@ def test_too_large_a_file_is_not_read(packed: Path, tmp_path: Path, monkeypatch:
     assert not (tmp_path / "x.zip").exists()
 
 
+def peak_bytes(path: Path) -> int:
+    """What a refused pack takes of memory at most."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(StorageFault):
+            pack.verify(path)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("piece", [b"[],", b"{},", b"1.5,", b'"abc",'])
+@pytest.mark.parametrize("others", [1, 500])
+def test_a_manifest_of_many_values_takes_no_memory(tmp_path: Path, piece: bytes, others: int) -> None:
+    manifest = b"[" + piece * (4_000_000 // len(piece)) + b"1]"
+    members = {f"x{number}": b"" for number in range(others)} | {"manifest.json": manifest, "results.sqlite": b"x"}
+    (tmp_path / "x.zip").write_bytes(pack.build(members))
+    assert "is too large for" in refused(tmp_path / "x.zip", (tmp_path / "x.zip").read_bytes())
+    assert peak_bytes(tmp_path / "x.zip") < 4 * len(manifest)
+
+
+def test_the_manifest_of_the_longest_names_fits(tmp_path: Path) -> None:
+    for many in (1, 3000):
+        members = {f"{number:05}{'x' * 250}": b"content" for number in range(many)} | {"results.sqlite": b"x"}
+        listed = {f"p{number}": {"author": "human", "source_sha256": "0" * 64, "files": [name]} for number, name in
+                  enumerate(members)}  # fmt: skip
+        manifest = {"format": 1, "pruners": listed, "members": pack.digests(members)}
+        members["manifest.json"] = json.dumps(manifest, indent=2).encode()
+        (tmp_path / "x.zip").write_bytes(pack.build(members))
+        assert len(pack.verify(tmp_path / "x.zip").members) == many + 2
+
+
+@pytest.mark.parametrize("claimed", [1, 65_535])
+def test_a_table_of_a_million_entries_is_refused_before_it_is_read(tmp_path: Path, claimed: int) -> None:
+    table = (b"PK\1\2" + bytes(42)) * 200_000
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, claimed, claimed, len(table), 0, 0)
+    assert "it holds more than 50000 members" in refused(tmp_path / "x.zip", table + end)
+    assert peak_bytes(tmp_path / "x.zip") < 4 * len(table)
+
+
+def test_another_table_behind_the_one_that_is_counted_is_refused(tmp_path: Path) -> None:
+    """A zip64 record, or a comment, would have zipfile read a table elsewhere."""
+    table = (b"PK\1\2" + bytes(42)) * 60_000
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 60_000, 60_000, len(table), 0)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, len(table), 1)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, 0, len(table), 0)
+    for content in (table + record + locator + end, table + end[:-2] + b"\2\0ab"):
+        assert "the table of contents is not laid out" in refused(tmp_path / "x.zip", content)
+        assert peak_bytes(tmp_path / "x.zip") < 4 * len(table)
+
+
 def test_results_are_taken_out_once_and_never_used_damaged(packed: Path) -> None:
     file = results_file(str(packed))
     assert file == cache_folder() / "packs" / sha256(packed.read_bytes()).hexdigest() / "results.sqlite"
@@ -361,14 +414,15 @@ def test_results_that_would_run_something_are_refused(packed: Path, tmp_path: Pa
         forged = members | {"results.sqlite": database.read_bytes()}
         forged["manifest.json"] = json.dumps({"format": 1, "members": pack.digests(forged)}).encode()
         (tmp_path / "x.zip").write_bytes(pack.build(forged))
-        assert pack.verify(tmp_path / "x.zip")
+        found = pack.verify(tmp_path / "x.zip")
         with pytest.raises(StorageFault, match="other tables"):
-            pack.results(tmp_path / "x.zip")
+            pack.results(found)
     forged = {"results.sqlite": b"no database" * 100}
     forged["manifest.json"] = json.dumps({"format": 1, "members": pack.digests(forged)}).encode()
     (tmp_path / "y.zip").write_bytes(pack.build(forged))
+    found = pack.verify(tmp_path / "y.zip")
     with pytest.raises(StorageFault, match="no results file"):
-        pack.results(tmp_path / "y.zip")
+        pack.results(found)
 
 
 def test_the_commands(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,7 +46,8 @@ NAMES = ("magnitude", "wanda", "sample/l1-norm-pruning/01", "o1/random-pruning/0
 def evil_scores() -> list[Score]:
     error = Failure("run", EVIL, EVIL, line=1, traceback=EVIL)
     failed = fake_score(f"o1/{EVIL}", status=Status.RUNTIME_ERROR, author="model", error=error, idea=EVIL, model=EVIL)
-    fine = fake_score("=cmd|' /C calc'!A0", author="model", isolation="bubblewrap", notes=(EVIL,), text=EVIL, idea="x", model="__proto__")
+    words: dict[str, Any] = {"notes": (EVIL,), "text": EVIL, "idea": "x", "model": "__proto__"}
+    fine = fake_score("=cmd|' /C calc'!A0", author="model", isolation="bubblewrap", **words)
     return [failed, fine]
 
 

@@ -274,6 +274,18 @@ def test_a_score_says_what_it_was_measured_with(path: Path) -> None:
         assert store.origins() == {}
 
 
+def test_what_is_done_is_told_without_a_score_being_read(path: Path) -> None:
+    with Store(path) as store:
+        assert (store.scored(), store.isolations()) == (set(), set())
+        store.add_score(CELLS[0], fake_score("wanda", isolation="docker:runsc"))
+        store.add_score(CELLS[1], fake_score("wanda", isolation="bubblewrap"))
+        assert store.scored() == {CELLS[0].key, CELLS[1].key}
+        assert store.isolations() == {"docker:runsc", "bubblewrap"}
+        store._connection.execute("UPDATE score SET record = 'no JSON'")
+        with pytest.raises(StorageFault):
+            store.isolations()
+
+
 def test_a_missing_file_is_not_made_for_reading(tmp_path: Path) -> None:
     with pytest.raises(StorageFault):
         Store(tmp_path / "none.sqlite", create=False)

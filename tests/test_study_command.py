@@ -92,6 +92,28 @@ def test_report_writes_elsewhere_and_as_json() -> None:
     assert json.loads(Path("scores.json").read_text()) == records
 
 
+def test_pages_can_be_left_out() -> None:
+    succeed("study", "run", "small.toml")
+    text = succeed("report", "small", "--no-pages")
+    assert "leaderboard.csv" in text
+    assert "index.html" not in text
+    assert not Path("results/small/report/html").exists()
+    assert isinstance(invoke("report", "small", "--no-pages", "--open").exception, UsageError)
+
+
+def test_a_study_that_is_done_is_left_as_it_is(lab: FakeLab) -> None:
+    succeed("study", "run", "small.toml")
+    before = Path("results/small/results.sqlite").stat().st_mtime_ns
+    succeed("study", "run", "small.toml")
+    assert (len(lab.scored), len(lab.opened)) == (10, 1)
+    assert Path("results/small/results.sqlite").stat().st_mtime_ns == before
+    succeed("study", "run", "small.toml", "--rank-any-isolation")
+    with Store(Path("results/small/results.sqlite")) as store:
+        plan = store.plan()
+        assert plan is not None
+        assert plan.rank_isolation == "any"
+
+
 def test_json_has_null_for_what_is_not_finite(lab: FakeLab) -> None:
     lab.shift = 2000.0
     succeed("study", "run", "small.toml")

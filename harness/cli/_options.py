@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+from harness import sizes
 from harness.errors import UsageError
 
 _TEXTS = "bundled, wikitext2, c4, text:FILE or tokens:FILE.npy"
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def _memory(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
     if text is None:
         return None
-    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", text.strip().lower())
-    size = int(float(parts[1]) * _UNITS[parts[2]]) if parts else 0
-    if size < 128 << 20:
-        raise UsageError(f"--memory {text!r}: give a size of at least 128m, as in 4g")
+    try:
+        size = sizes.read_size(text)
+    except ValueError as error:
+        raise UsageError(f"--memory: {error}; give {sizes.SYNTAX}") from None
+    if not sizes.LEAST_MEMORY_BYTES <= size <= sizes.MOST_MEMORY_BYTES:
+        raise UsageError(f"--memory {text[:60]!r}: give at least 128m, and less than 2**63 bytes, as in 4g")
     return size
 
 
@@ -45,7 +46,8 @@ _RUN = [
                  help="Isolation; auto is docker where an engine answers."),
     click.option("--runtime", help="Container runtime, such as runsc (gVisor)."),
     click.option("--timeout", "timeout_seconds", type=click.FloatRange(1), help="Seconds for one pruner [900]."),
-    click.option("--memory", "memory_bytes", callback=_memory, help="Memory for one pruner, as in 4g [4g]."),
+    click.option("--memory", "memory_bytes", callback=_memory,
+                 help=f"Memory for one pruner: {sizes.SYNTAX} [4g]."),
     click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True),
 ]  # fmt: skip
 

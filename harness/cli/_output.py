@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness import console
 from harness.errors import StorageFault, UsageError
 from harness.records import Measurement, Score
+
+if TYPE_CHECKING:
+    from harness.study import Recorded
 
 _NAME_CHARACTERS = 31
 _NOTE_CHARACTERS = 200
@@ -56,6 +60,26 @@ def write_json(json_file: str | None, value: Any) -> None:
             part.replace(path)
     except OSError as error:
         raise StorageFault(f"--json {json_file}: {error.strerror}; make room or give another file") from error
+
+
+def finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN: null in their place."""
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def tell_of_others(source: Recorded) -> None:
+    """Say on stderr which pruners of a pack have other code in this folder or this harness: it is not what is shown."""
+    from harness.packed import others_here
+    from harness.store import Store
+
+    if source.pack is None:
+        return
+    with Store(source.path, create=False) as store:
+        plan = store.plan()
+    for name in others_here(plan.cells if plan else ()):
+        console.notice(f"{short(name)}: the code of that name here is another; what is shown is the pack's")
 
 
 def print_scores(scores: Sequence[Score], measurement: Measurement, extras: Sequence[str] = ()) -> None:

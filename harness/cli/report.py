@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,8 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from harness.report import Results
+    from harness.study import Recorded
 
 _WIDE = 110
 """Columns of a terminal from which all of a row is shown."""
@@ -36,6 +37,7 @@ _NARROWEST = 12
 )
 @json_option
 @click.option("--paper", is_flag=True, help="Also write the paper draft's tables and figures, in the folder `paper`.")
+@click.option("--no-pages", is_flag=True, help="Leave out the pages for a browser.")
 @click.option("--open", "open_page", is_flag=True, help="Open the pages in a browser.")
 @click.option("--serve", is_flag=True, help="Serve the pages on this machine, up to date while the study runs.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of --serve. [default: any that is free]")
@@ -45,6 +47,7 @@ def command(
     out: Path | None,
     json_file: str | None,
     paper: bool,
+    no_pages: bool,
     open_page: bool,
     serve: bool,
     port: int,
@@ -61,26 +64,30 @@ def command(
     from rich.console import Console
 
     from harness import report
-    from harness.cli._output import check_writable, write_json
+    from harness.cli._output import check_writable, finite, tell_of_others, write_json
     from harness.records import EXTRAS
-    from harness.study import results_file
+    from harness.study import recorded
 
     check_writable(json_file)
-    paths = [results_file(study) for study in studies]
+    sources = [recorded(study) for study in studies]
+    if no_pages and (serve or open_page):
+        raise UsageError("--no-pages leaves nothing to open or to serve: leave it out")
     if serve and len(studies) > 1:
         raise UsageError("--serve follows one study: give one")
     rank_isolation = "any" if rank_any_isolation else None
-    each = [report.read(path, rank_isolation) for path in paths]
+    each = [report.read(source.path, rank_isolation, source.pack) for source in sources]
+    for source in sources:
+        tell_of_others(source)
     results = each[0] if len(each) == 1 else report.together(each)
-    folder = out or default_folder(studies, paths[0], results.name)
-    frame = report.publish(results, folder)
-    written = [folder / name for name in (*report.FILES, report.PAGE)]
+    folder = out or default_folder(studies, sources[0].path, results.name)
+    frame = report.publish(results, folder, pages=not no_pages)
+    written = [folder / name for name in (*report.FILES, *([] if no_pages else [report.PAGE]))]
     if paper:
         from harness.report.paper import write as write_paper
 
         written += write_paper(results, folder / "paper")[:2]
     extras = [name for name in EXTRAS if any(getattr(score, name) is not None for score in results.scores)]
-    write_json(json_file, [_finite(score.to_json(extras)) for score in results.scores])
+    write_json(json_file, [finite(score.to_json(extras)) for score in results.scores])
     if json_file != "-":
         screen = Console()
         show(screen, results, frame)
@@ -88,21 +95,21 @@ def command(
             screen.print(str(file), style="dim", soft_wrap=True, highlight=False, markup=False)
     page = folder / report.PAGE
     if serve:
-        _serve(page, paths[0], rank_isolation, open_page, port)
+        _serve(page, sources[0], rank_isolation, open_page, port)
     elif open_page:
         click.launch(page.absolute().as_uri())
 
 
-def _serve(page: Path, results: Path, rank_isolation: str | None, open_page: bool, port: int) -> None:
+def _serve(page: Path, source: Recorded, rank_isolation: str | None, open_page: bool, port: int) -> None:
     """Until interrupted."""
     from harness import report
     from harness.report.server import PageServer
 
     def remake() -> None:
-        report.write(results, page.parents[1], rank_isolation=rank_isolation)
+        report.publish(report.read(source.path, rank_isolation, source.pack), page.parents[1])
 
     try:
-        server = PageServer(page.parent, results, remake, port)
+        server = PageServer(page.parent, source.path, remake, port)
     except OSError as error:
         raise UsageError(f"--port {port}: {error.strerror}; give another port, or none") from None
     with server:
@@ -134,16 +141,18 @@ def show(screen: Console, results: Results, frame: pd.DataFrame) -> None:
         against = f", dense {perplexity_text(dense.iloc[0])}" if len(dense) else ""
         screen.print(Text(plain(f"{target}, sparsity {sparsity}{against}, protocol {protocol}", 200), style="bold"))
         rows = [row_texts(row) for row in part.itertuples(index=False)]
-        screen.print(_ranking(rows, screen.width))
-        for pruner, notes in zip(part["pruner"], part["notes"], strict=True):
-            if notes:
-                screen.print(Text(f"{pruner}: {notes}", style="dim"))
+        screen.print(_ranking(rows, screen.width), no_wrap=True, overflow="ellipsis")
+        named = zip(part["pruner"], part["notes"], strict=True)
+        if noted := "\n".join(f"{pruner}: {notes}" for pruner, notes in named if notes):
+            screen.print(Text(noted, style="dim"))
     screen.print()
     screen.print(_by_author(summary(frame)))
     screen.print()
 
 
-def _ranking(rows: list[dict[str, str]], width: int) -> Table:
+def _ranking(rows: list[dict[str, str]], width: int) -> Text:
+    """One line a row; rich's own tables take seconds for some thousands of them."""
+    from rich.cells import cell_len
     from rich.text import Text
 
     keys = {"rank": "#", "pruner": "pruner", "author": "by", "result": "perplexity", "interval": "95% interval"}
@@ -151,17 +160,19 @@ def _ranking(rows: list[dict[str, str]], width: int) -> Table:
     if width >= _WIDE:
         keys |= {"achieved": "sparsity", "seconds": "seconds", "memory": "MiB", "isolation": "isolation"}
     shown = [{**row, "result": row["perplexity"] or row["status"]} for row in rows]
-    widths = {key: max(len(heading), *(len(row[key]) for row in shown)) for key, heading in keys.items()}
+    widths = {key: max(cell_len(heading), *(cell_len(row[key]) for row in shown)) for key, heading in keys.items()}
     others = sum(2 + columns for key, columns in widths.items() if key != "pruner")
-    room = max(_NARROWEST, min(widths["pruner"], width - others))
-    table = _plain_table()
-    for key, heading in keys.items():
-        is_text = key in ("pruner", "author", "isolation")
-        table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
-    for row in shown:
-        cells = {**row, "pruner": _fitted(row["pruner"], room)}
-        table.add_row(*(Text(cells[key]) for key in keys), style="" if row["rank"] else "dim")
-    return table
+    room = widths["pruner"] = max(_NARROWEST, min(widths["pruner"], width - others))
+    lines = Text()
+    for row in (keys, *({**row, "pruner": _fitted(row["pruner"], room)} for row in shown)):
+        cells = []
+        for key, columns in widths.items():
+            blanks = " " * (columns - cell_len(row[key]))
+            cells.append(row[key] + blanks if key in ("pruner", "author", "isolation") else blanks + row[key])
+        style = "underline" if row is keys else "" if row["rank"] else "dim"
+        lines.append("  ".join(cells).rstrip(), style=style).append("\n")
+    lines.right_crop(1)
+    return lines
 
 
 def _by_author(authors: pd.DataFrame) -> Table:
@@ -187,10 +198,3 @@ def _fitted(name: str, room: int) -> str:
         return name
     tail = name[max(name.rfind("/"), len(name) - room // 3) :]
     return f"{name[: room - len(tail) - 1]}…{tail}"
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN: null in their place."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -35,8 +35,8 @@ def write(store_path: Path, folder: Path | None = None, *, rank_isolation: str |
     return publish(read(store_path, rank_isolation), store_path.parent / "report" if folder is None else folder)
 
 
-def publish(results: Results, folder: Path) -> pd.DataFrame:
-    """As `write`, of results that were read.
+def publish(results: Results, folder: Path, *, pages: bool = True) -> pd.DataFrame:
+    """As `write`, of results that were read; without `pages`, `FILES` alone.
 
     Raises:
         StorageFault: the folder cannot be written.
@@ -53,5 +53,6 @@ def publish(results: Results, folder: Path) -> pd.DataFrame:
     contents = (*(text.encode() for text in texts), to_png(figure.draw(results.scores, results.name)))
     for name, content in zip(FILES, contents, strict=True):
         atomic.write(folder / name, content)
-    page.write(results, frame, pairs, (folder / PAGE).parent)
+    if pages:
+        page.write(results, frame, pairs, (folder / PAGE).parent)
     return frame

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.errors import StorageFault
 from harness.overlap import Cell
+from harness.pack import Pack
 from harness.records import Measurement, Score, Zeros
 from harness.report.attempts import Attempt, attempts
 from harness.store import CellFault, Store
@@ -68,8 +69,13 @@ class Results:
         return lines
 
 
-def read(store_path: Path, rank_isolation: str | None = None) -> Results:
-    """The results in a file; `rank_isolation` overrides what the study was run with.
+def read(store_path: Path, rank_isolation: str | None = None, pack: Pack | None = None) -> Results:
+    """The results in a file.
+
+    Args:
+        store_path: the results file.
+        rank_isolation: overrides what the study was run with.
+        pack: that the results are of, if they are of one: code and answers are those in it.
 
     Raises:
         StorageFault: it is no usable results file.
@@ -88,7 +94,7 @@ def read(store_path: Path, rank_isolation: str | None = None) -> Results:
             rank_isolation or plan.rank_isolation,
             plan.settings.get("text"),
             store.zeros(),
-            attempts(digests),
+            attempts(digests, pack),
             digests,
             [cell.key for cell in plan.cells],
         )

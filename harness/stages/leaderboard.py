@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -168,7 +169,13 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) ->
 
 def markdown(value: object) -> str:
     """`value` as text that Markdown and HTML show as it is: no markup, no link, no cell border, one line."""
-    text = _clean(str(value), 2 * _ERROR_CHARACTERS)
+    return _escaped(str(value))
+
+
+@lru_cache(maxsize=1 << 14)
+def _escaped(text: str) -> str:
+    """A table of thousands of rows has few texts."""
+    text = _clean(text, 2 * _ERROR_CHARACTERS)
     text = re.sub(r"[&<>|`*\[\]\\~$]", lambda match: f"&#{ord(match[0])};", text)
     text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", "&#95;", text)
     return re.sub(r"(?i):(?=//)|@|(?<=www)\.|(?<=xmpp):|(?<=mailto):", lambda match: f"&#{ord(match[0])};", text)
@@ -278,5 +285,10 @@ def _clean(text: str, limit: int) -> str:
 
 def _no_formula(value: object) -> object:
     """Spreadsheets take a cell that begins so for a formula; an apostrophe makes it text."""
-    is_formula = isinstance(value, str) and re.match(r"[\s'\"]*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20\t\r|%]", value)
-    return f"'{value}" if is_formula else value
+    return _text_cell(value) if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=1 << 14)
+def _text_cell(text: str) -> str:
+    is_formula = re.match(r"[\s'\"]*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20\t\r|%]", text)
+    return f"'{text}" if is_formula else text

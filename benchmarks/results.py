@@ -1,0 +1,138 @@
+"""How long a report and a resumption take with many stored results.
+
+    python -m benchmarks.results --runs 5
+
+Writes a study of `--pruners` pruners, ten of them the harness's own, at 10 sparsities on as many targets as give
+`--results` results: scores made of names with 40 window losses each, a sixth of the candidates failing, and masks with
+as large a sample as a real target gives. Then `harness report --no-pages` and a `harness study run` that finds nothing
+to do run `--runs` times each, in fresh processes. Columns: seconds of each run as the clock has them, and their median.
+The processes start python and import their libraries: that is part of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmarks.tables import heading, row
+from harness import metrics
+from harness.overlap import SAMPLE
+from harness.pruners import references
+from harness.records import Score, Sparsity, Zeros
+from harness.status import Status
+from harness.store import Cell, Plan, Store
+from harness.study import Study, parse, plan
+from harness.testing.fake_bench import FakeLab, fake_score
+
+SPARSITIES = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "2:4", "4:8", "rows:0.5")
+REFERENCES, WINDOWS, LAYERS = 10, 40, 210
+FAILING = 6
+"""One candidate of so many."""
+COLUMNS = ("command", "seconds", "median s")
+CODE = "def prune(task):\n    pass  # {}\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the study, run the commands, print the table."""
+    options = parsed(arguments)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        study = described(folder, options.pruners, options.results)
+        count = written(study, folder)
+        print(
+            f"{count} results, {options.pruners} pruners, {WINDOWS} windows; {options.runs} runs\n\n{heading(COLUMNS)}"
+        )
+        commands = {"report --no-pages": ["report", "many", "--no-pages"], "study run": ["study", "run", "many.toml"]}
+        for label, words in commands.items():
+            seconds = [measured(words, folder) for _ in range(options.runs)]
+            print(row(label, " ".join(f"{one:.2f}" for one in seconds), f"{median(seconds):.2f}"))
+
+
+def described(folder: Path, pruners: int, results: int) -> Study:
+    """The study file and the pruners that are files, in `folder`, from which the commands are called."""
+    names = references()[: min(REFERENCES, pruners)]
+    for number in range(pruners - len(names)):
+        names.append(f"own{number:04}.py")
+        (folder / names[-1]).write_text(CODE.format(number))
+    targets = [f"target-{number:03}" for number in range(math.ceil(results / (len(SPARSITIES) * len(names))))]
+    lists = {"targets": targets, "sparsities": SPARSITIES, "pruners": names}
+    lines = ['name = "many"', *(f"{key} = [{', '.join(map(repr, values))}]" for key, values in lists.items())]
+    (folder / "many.toml").write_text("\n".join(lines) + "\n")
+    return parse((folder / "many.toml").read_text(), "many.toml")
+
+
+def written(study: Study, folder: Path) -> int:
+    """The results of the study, as they would stand after its run; how many there are."""
+    here = Path.cwd()
+    os.chdir(folder)  # as pruners are looked for
+    try:
+        cells = plan(study)
+    finally:
+        os.chdir(here)
+    lab = FakeLab()
+    with Store(folder / "results" / "many" / "results.sqlite") as store:
+        store.save_plan(Plan(study.name, study.source, study.settings, "docker", tuple(cells)))
+        for target in study.targets:
+            bench = lab.open_bench(target)
+            store.add_measurement(target, bench.measurement, bench.dense_losses)
+            store.add_environment(*bench.environment)
+        store._connection.execute("PRAGMA synchronous = OFF")  # a result a transaction: nothing is to be kept
+        for cell in cells:
+            store.add_score(cell, scored(cell), bench.environment[0])
+    return len(cells)
+
+
+def scored(cell: Cell) -> Score:
+    """A score that depends on the cell's names alone."""
+    random = np.random.default_rng(int(sha256(repr(cell.key).encode()).hexdigest()[:12], 16))
+    author = "human" if cell.pruner in references() else "model"
+    common: dict[str, Any] = {"target": cell.target, "author": author}
+    if author == "model" and int(sha256(cell.pruner.encode()).hexdigest()[:6], 16) % FAILING == 0:
+        return fake_score(cell.pruner, cell.sparsity, status=Status.RUNTIME_ERROR, **common)
+    shared = np.random.default_rng(int(sha256(cell.target.encode()).hexdigest()[:12], 16)).normal(3, 0.4, WINDOWS)
+    losses = tuple((shared + random.gamma(4, 0.02, WINDOWS) + random.random() / 10).tolist())
+    low, high = metrics.interval(losses) or (math.nan, math.nan)
+    ratio = Sparsity.parse(cell.sparsity).ratio
+    sample = np.packbits(random.random(SAMPLE) < ratio).tobytes()
+    zeros = Zeros(tuple(random.random(LAYERS).tolist()), sample, sha256(sample).hexdigest())
+    numbers: dict[str, Any] = {"window_losses": losses, "perplexity_low": low, "perplexity_high": high, "zeros": zeros}
+    return fake_score(cell.pruner, cell.sparsity, perplexity=metrics.perplexity(losses), **numbers, **common)
+
+
+def measured(words: Sequence[str], folder: Path) -> float:
+    """Seconds of one command in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "COLUMNS": "120"}
+    command = [sys.executable, "-m", "harness", "-q", *words]
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"harness {' '.join(words)} ended with {done.returncode}: {done.stderr.strip()}")
+    return time.monotonic() - started
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--results", type=int, default=10_000, help="at least so many [%(default)s]")
+    parser.add_argument("--pruners", type=int, default=50, help="of each ranking [%(default)s]")
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args(arguments)
+    if min(options.results, options.pruners, options.runs) < 1:
+        parser.error("--results, --pruners and --runs: give at least 1")
+    return options
+
+
+if __name__ == "__main__":
+    main()
