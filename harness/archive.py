@@ -176,6 +176,7 @@ def load(name: str | Path, roots: Iterable[Path] = ()) -> Pruner:
         path=folder / "pruner.py" if "pruner.py" in found else None,
         idea=manifest["idea"]["slug"],
         model=manifest["model"],
+        template=manifest.get("template"),
         status=Status(status) if status is not None else None,
         message=manifest.get("message"),
     )
@@ -223,6 +224,8 @@ def _is_manifest(value: Any) -> bool:
     return (
         all(isinstance(text, str) and _is_unicode(text) for text in texts)
         and _ID.fullmatch(value["id"]) is not None
+        and isinstance(template := value.get("template"), str | None)
+        and _is_unicode(template or "")
         and isinstance(message := value.get("message"), str | None)
         and _is_unicode(message or "")
         and len(message or "") <= _MESSAGE_CHARACTERS
