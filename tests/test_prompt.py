@@ -46,7 +46,7 @@ def test_every_template_asks_for_the_idea_and_names_what_prune_is_given(template
     assert text.count(idea.title) == text.count(idea.description) == 1
     assert "{{" not in text.replace(idea.title, "")
     assert "{%" not in text.replace(idea.description, "")
-    assert "\n\n\n" not in re.sub(r"```python\n.*?\n```", "", text, flags=re.DOTALL)
+    assert "\n\n\n" not in re.sub(r"```python\n.*?\n```", "code", text, flags=re.DOTALL)
     for name in ("def prune(task)", "input_norm", "hessian", "fisher", "keep(", "sparsity", "```python", "structure"):
         assert name in text, name
 
