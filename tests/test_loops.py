@@ -39,7 +39,9 @@ def answer(mark: Path) -> str:
     """A better pruner than the first, which would leave a mark wherever it were imported outside of the sandbox."""
     touch = f"import pathlib\n\ntry:\n    pathlib.Path({str(mark)!r}).touch()\nexcept OSError:\n    pass\n"
     code = f"# EVOLVE-BLOCK-START\n{touch}\n{MAGNITUDE}# EVOLVE-BLOCK-END\n"
-    return f"<NAME>\nmagnitude\n</NAME>\n<DESCRIPTION>\nBy size.\n</DESCRIPTION>\n<CODE>\n```python\n{code}```\n</CODE>\n"
+    return (
+        f"<NAME>\nmagnitude\n</NAME>\n<DESCRIPTION>\nBy size.\n</DESCRIPTION>\n<CODE>\n```python\n{code}```\n</CODE>\n"
+    )
 
 
 def marked_start(folder: Path) -> Path:
@@ -52,7 +54,13 @@ def run(*command: str, folder: Path, **environment: str) -> str:
     root = Path(__file__).parent.parent
     given = os.environ | {"PYTHONPATH": str(root), "OPENAI_API_KEY": "none"} | environment
     done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=folder, env=given, capture_output=True, text=True, timeout=500, check=False
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env=given,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
     return done.stdout + done.stderr

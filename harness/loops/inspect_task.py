@@ -23,16 +23,20 @@ from harness.stages.candidate import extract
 from harness.stages.idea import ideas
 from harness.stages.prompt import render
 
+_Levels = str | float | list[str | float]
 _FINISH_REASONS = {"max_tokens": "length", "model_length": "length", "content_filter": "content_filter"}
 
 
 @task
-def pruning(template: str = "one-pass", sparsities: str = "0.5", target: str = "testbed-llama", **options: Any) -> Task:
+def pruning(
+    template: str = "one-pass", sparsities: _Levels = "0.5", target: str = "testbed-llama", **options: Any
+) -> Task:
     """One sample for each idea of `prompts/ideas`: a model is asked once, and its pruner is run and measured.
 
     Args:
         template: a prompt template.
-        sparsities: separated by spaces or commas, as in `0.5,2:4`.
+        sparsities: one or several, on a command line as in `0.5,2:4`; YAML reads a lone `2:4` as a number, so quote
+            it: `-T sparsities='"2:4"'`.
         target: the model to prune.
         options: others of `harness.evaluator.evaluate`, such as `sandbox` and `eval_windows`.
     """
@@ -50,14 +54,14 @@ def pruning(template: str = "one-pass", sparsities: str = "0.5", target: str = "
 
 
 @scorer(metrics={"ok": [accuracy(), stderr()], "combined_score": [mean(), stderr()]})
-def perplexity(sparsities: str = "0.5", target: str = "testbed-llama", **options: Any) -> Scorer:
+def perplexity(sparsities: _Levels = "0.5", target: str = "testbed-llama", **options: Any) -> Scorer:
     """Scores an answer by its pruner's run: `ok` is 1 or 0, `combined_score` as in `harness.evaluator.Evaluation`.
 
     The answer is parsed by the harness's own child process, and runs in the harness's own sandbox: none of inspect_ai's
     is needed. Perplexity ratios and statuses are in the score's metadata. A fault of the harness is raised: the sample
     then has an error, and no score.
     """
-    levels = sparsities.replace(",", " ").split()
+    levels = sparsities if isinstance(sparsities, list) else [sparsities]
 
     async def score(state: TaskState, target_: Target) -> Score:  # noqa: ARG001 - what inspect_ai calls
         pruner = await anyio.to_thread.run_sync(partial(_pruner, state))
