@@ -197,6 +197,7 @@ def opened(contents: Mapping[str, bytes], where: str) -> Pruner:
         source=contents.get("pruner.py"),
         idea=manifest["idea"]["slug"],
         model=manifest["model"],
+        template=manifest.get("template"),
         status=Status(status) if status is not None else None,
         message=manifest.get("message"),
     )
@@ -261,6 +262,8 @@ def _is_manifest(value: Any) -> bool:
     return (
         all(isinstance(text, str) and _is_unicode(text) for text in texts)
         and _ID.fullmatch(value["id"]) is not None
+        and isinstance(template := value.get("template"), str | None)
+        and _is_unicode(template or "")
         and isinstance(message := value.get("message"), str | None)
         and _is_unicode(message or "")
         and len(message or "") <= _MESSAGE_CHARACTERS

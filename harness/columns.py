@@ -30,6 +30,7 @@ COLUMNS: Mapping[str, Mapping[str, Column]] = {
         "author": Column("string", "`human` or `model`"),
         "model": Column("string", "the language model that wrote the pruner; NA of a person's"),
         "idea": Column("string", "the idea that it was asked for; NA of a person's"),
+        "template": Column("string", "the prompt template that it was asked with; NA of a person's"),
         "status": Column("string", "`OK`, `NA` or an error, as in docs/records.md"),
         "outcome": Column("string", "the paper's word: `OK`, `Error` or `NA`"),
         "perplexity": Column("float64", "exp of the mean window loss"),

@@ -320,6 +320,7 @@ class Bench:
             seed=self.seed,
             idea=pruner.idea,
             model=pruner.model,
+            template=pruner.template,
         )
 
     def faulted(self, pruner: Pruner, sparsity: Sparsity, status: str, message: str) -> Score:

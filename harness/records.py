@@ -147,6 +147,8 @@ class Pruner:
     path: Path | None = None
     idea: str | None = None
     model: str | None = None
+    template: str | None = None
+    """The name of the template that a candidate was asked for with."""
     status: Status | None = None
     message: str | None = None
 
@@ -304,6 +306,7 @@ class Score:
     quarantined: bool = False
     idea: str | None = None
     model: str | None = None
+    template: str | None = None
     notes: tuple[str, ...] = ()
     """Remarks of the pruner, as it made them; a text of a candidate like any other."""
     window_losses: tuple[float, ...] | None = field(default=None, repr=False)

@@ -125,7 +125,7 @@ class Replay:
                 if recorded.get(name) != here.get(name):
                     values = found.setdefault(name, ({}, {}))
                     values[0][recorded.get(name)] = values[1][here.get(name)] = None
-        return [Fact(name, tuple(old), tuple(new)) for name, (old, new) in found.items()]
+        return [Fact(name, *map(tuple, found[name])) for name in sorted(found, key=_place)]
 
 
 def replay(
@@ -169,9 +169,11 @@ def facts(record: Mapping[str, Any]) -> dict[str, str | None]:
     for name, value in record.items():
         parts = value.items() if isinstance(value, dict) else [("", value)]
         found |= {f"{name}.{part}" if part else name: _fact(inner) for part, inner in parts}
-    places = {name: place for place, name in enumerate(_FIRST)}
-    ordered = sorted(found.items(), key=lambda item: (places.get(item[0], len(places)), item[0]))
-    return dict(ordered[:_MOST_FACTS])
+    return {name: found[name] for name in sorted(found, key=_place)[:_MOST_FACTS]}
+
+
+def _place(name: str) -> tuple[int, str]:
+    return _FIRST.index(name) if name in _FIRST else len(_FIRST), name
 
 
 def _fact(value: object) -> str | None:

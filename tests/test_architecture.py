@@ -23,6 +23,9 @@ OWNERS = {
     "mlflow": ["harness/exporters/mlflow.py"],
     "wandb": ["harness/exporters/wandb.py"],
     "lm_eval": ["harness/lm_eval.py"],
+    "openevolve": ["harness/loops/openevolve.py"],
+    "inspect_ai": ["harness/loops/inspect_task.py"],
+    "shinka": [],
 }
 
 

@@ -39,6 +39,7 @@ def hostile(folder: Path) -> Path:
         "author": "model",
         "model": HOSTILE,
         "idea": HOSTILE,
+        "template": HOSTILE,
         "notes": (HOSTILE,),
         "text": HOSTILE,
     }
@@ -67,6 +68,7 @@ def test_a_run_is_one_pruner_on_one_target(tmp_path: Path) -> None:
         "author": "model",
         "idea": "l1-norm-pruning",
         "model": "sample",
+        "template": "one-pass",
         "protocol": "protocol-1",
         "seed": "0",
         "isolation": "docker",

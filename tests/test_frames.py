@@ -89,11 +89,12 @@ def test_what_was_not_measured_is_na_and_numbers_are_numbers(study: Path) -> Non
     assert len(failed) == 8
     for column in ("perplexity", "perplexity_low", "achieved_sparsity", "kl_divergence", "source_sha256", "text"):
         assert failed[column].isna().all(), column
-    assert scores.loc[scores["author"] == "human", ["model", "idea"]].isna().all(axis=None)
+    assert scores.loc[scores["author"] == "human", ["model", "idea", "template"]].isna().all(axis=None)
     assert set(scores.loc[scores["author"] == "model", "idea"]) == {
         "l1-norm-pruning",
         "dynamic-pruning-with-reinforcement-learning",
     }
+    assert set(scores.loc[scores["author"] == "model", "template"]) == {"one-pass"}
 
 
 def test_the_documented_columns_are_those_of_the_frames(study: Path) -> None:
@@ -149,6 +150,7 @@ def test_text_of_candidates_is_cleaned_and_bounded(tmp_path: Path) -> None:
         text=HOSTILE,
         model=name,
         idea=name,
+        template=name,
     )
     found = frames.read(write(tmp_path / "results.sqlite", hostile))
     for _, frame in found.items():

@@ -19,6 +19,8 @@ from harness.stages.leaderboard import (
     markdown_table,
     perplexity_text,
     summary,
+    summary_headings,
+    summary_texts,
     to_csv,
     to_markdown,
 )
@@ -144,6 +146,24 @@ def test_errors_stay_in_the_denominator() -> None:
     assert list(rows.loc["human"][["ok", "na", "ok_rate"]]) == [1, 1, 0.5]
 
 
+def test_templates_are_counted_apart_where_there_are_several() -> None:
+    scores = [
+        fake_score("m1", author="model", template="terse"),
+        fake_score("m2", author="model", template="one-pass", status=Status.TIMEOUT),
+        fake_score("m3", author="model", template="one-pass"),
+        fake_score("h1"),
+    ]
+    rows = summary(leaderboard(scores))
+    assert rows[["author", "template", "cells", "ok"]].values.tolist() == [
+        ["human", "", 1, 1],
+        ["model", "one-pass", 2, 1],
+        ["model", "terse", 1, 1],
+    ]
+    assert summary_headings(rows)[:3] == ["author", "template", "pruners"]
+    assert all(len(row) == len(summary_headings(rows)) for row in summary_texts(rows))
+    assert "template" not in summary(leaderboard(scores[1:]))
+
+
 def test_by_sparsity_shows_a_status_where_there_is_no_perplexity() -> None:
     scores = [fake_score("w", perplexity=17.285), fake_score("w", "2:4", status=Status.PATTERN_VIOLATED)]
     table = by_sparsity(leaderboard([*scores, fake_score("x", perplexity=48414.551)]))
@@ -166,10 +186,16 @@ def test_nothing_yet_is_an_empty_leaderboard() -> None:
 def test_no_csv_cell_is_a_formula(start: str) -> None:
     hostile = f"{start}cmd()"
     score = fake_score(
-        hostile, status=Status.RUNTIME_ERROR, author="model", message=hostile, model=hostile, idea=hostile
+        hostile,
+        status=Status.RUNTIME_ERROR,
+        author="model",
+        message=hostile,
+        model=hostile,
+        idea=hostile,
+        template=hostile,
     )
     row = next(csv.DictReader(io.StringIO(to_csv(leaderboard([score])))))
-    for column in ("pruner", "model", "idea"):
+    for column in ("pruner", "model", "idea", "template"):
         assert row[column].startswith("'"), column
         assert row[column].rstrip(")").endswith("cmd("), column
     assert row["error"].startswith("RUNTIME_ERROR: ")

@@ -35,7 +35,7 @@ def test_an_attempt_is_four_files(tmp_path: Path) -> None:
         "completion.json", "manifest.json", "prompt.md", "pruner.py"]  # fmt: skip
     assert [file.name for file in folder.parent.iterdir()] == ["01"]
     assert pruner == Pruner(
-        "o1/l1-norm-pruning/01", "model", CODE.encode(), folder / "pruner.py", "l1-norm-pruning", "o1"
+        "o1/l1-norm-pruning/01", "model", CODE.encode(), folder / "pruner.py", "l1-norm-pruning", "o1", "one-pass"
     )
     assert (folder / "prompt.md").read_text() == PROMPT.text
     assert json.loads((folder / "completion.json").read_text()) == {

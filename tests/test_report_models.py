@@ -11,7 +11,7 @@ from harness.metrics import pass_at_k
 from harness.records import Score
 from harness.report import Results
 from harness.report.attempts import Attempt, attempts
-from harness.report.models import HEADINGS, by_model, texts
+from harness.report.models import by_model, headings, texts
 from harness.status import Status
 from harness.testing.fake_bench import fake_score
 
@@ -69,10 +69,24 @@ def test_tokens_and_money_are_shared_among_the_valid_ones() -> None:
 
 def test_the_rows_read_as_they_should() -> None:
     scores = [sample("a", 1), sample("b", 1, status=Status.NO_CODE)]
-    (read,) = texts(by_model(Results("study", 2, scores, [], {}, "docker")))
-    assert len(read) == len(HEADINGS)
+    frame = by_model(Results("study", 2, scores, [], {}, "docker"))
+    (read,) = texts(frame)
+    assert len(read) == len(headings(frame))
     assert read[5] == "50% (9% to 91%)"
     assert read[6] == ""
+
+
+def test_templates_stand_apart_where_there_are_several() -> None:
+    one = [sample("a", 1, template="terse"), sample("b", 2, status=Status.NO_CODE, template="terse")]
+    other = [sample("a", 3, template="one-pass"), sample("b", 4, template="one-pass")]
+    frame = by_model(Results("study", 4, one + other, [], {}, "docker"))
+    assert frame[["model", "template", "samples", "passed"]].values.tolist() == [
+        ["o1", "terse", 2, 1],
+        ["o1", "one-pass", 2, 2],
+    ]
+    assert headings(frame)[:3] == ["model", "template", "target"]
+    assert [row[:3] for row in texts(frame)] == [["o1", name, "testbed-llama"] for name in ("terse", "one-pass")]
+    assert "template" not in by_model(Results("study", 2, one, [], {}, "docker"))
 
 
 def test_attempts_are_read_only_where_they_are_what_was_run() -> None:

@@ -73,6 +73,7 @@ def test_every_field_of_a_score_comes_back(path: Path) -> None:
         quarantined=True,
         idea="l1",
         model="o1",
+        template="terse",
         notes=("down_proj: damping raised", "bad\n\x1b[31m| <b> \u202e"),
         window_losses=(0.1, 1 / 3, 1e-308, float("inf")),
         kl_divergence=1 / 7,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -176,11 +176,12 @@ def _ranking(rows: list[dict[str, str]], width: int) -> Text:
 
 
 def _by_author(authors: pd.DataFrame) -> Table:
-    from harness.stages.leaderboard import SUMMARY_HEADINGS, summary_texts
+    from harness.stages.leaderboard import summary_headings, summary_texts
 
     table = _plain_table()
-    for heading in SUMMARY_HEADINGS:
-        table.add_column(heading, justify="left" if heading == "author" else "right", no_wrap=True)
+    for heading in summary_headings(authors):
+        side: Literal["left", "right"] = "left" if heading in ("author", "template") else "right"
+        table.add_column(heading, justify=side, no_wrap=True)
     for row in summary_texts(authors):
         table.add_row(*row)
     return table

@@ -29,8 +29,8 @@ class Run:
 
     name: str
     params: Mapping[str, str]
-    """`pruner`, `target`, `author`, `protocol`, `seed`, `isolation`; `idea` and `model` where there are; `status`, as
-    in `OK 3, TIMEOUT 1`; and `status/LABEL` for each sparsity."""
+    """`pruner`, `target`, `author`, `protocol`, `seed`, `isolation`; `idea`, `model` and `template` where there
+    are; `status`, as in `OK 3, TIMEOUT 1`; and `status/LABEL` for each sparsity."""
     points: Mapping[int, Mapping[str, float]]
     """By step, rising: the metrics that were measured and are finite. The step is round(1000 * ratio); the metrics of a
     pattern have `/2-4` behind their names, those of a structure `/rows`, as several may have one step."""
@@ -50,7 +50,7 @@ def runs(frames: Frames) -> list[Run]:
 def _run(part: pd.DataFrame) -> Run:
     rows: list[dict[str, Any]] = part.to_dict("records")  # type: ignore[assignment]
     first = rows[0]
-    names = ("pruner", "target", "author", "idea", "model", "protocol", "seed")
+    names = ("pruner", "target", "author", "idea", "model", "template", "protocol", "seed")
     params = {name: str(first[name]) for name in names if not pd.isna(first[name])}
     params["isolation"] = ", ".join(sorted({row["isolation"] for row in rows}))
     params["status"] = ", ".join(f"{name} {count}" for name, count in Counter(row["status"] for row in rows).items())

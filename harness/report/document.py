@@ -9,14 +9,14 @@ import pandas as pd
 from harness.curves import CLIFF, over_sparsities
 from harness.records import Measurement
 from harness.report import causes
-from harness.report.models import HEADINGS, by_model, texts
+from harness.report.models import by_model, headings, texts
 from harness.report.results import Results
 from harness.stages.leaderboard import (
-    SUMMARY_HEADINGS,
     by_sparsity,
     markdown,
     markdown_table,
     summary,
+    summary_headings,
     summary_texts,
     to_markdown,
 )
@@ -40,16 +40,16 @@ def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, failure
     """The leaderboard, its `comparisons` and its `causes.by_cause` as a Markdown document."""
     notices = "".join(f"- {line}\n" for line in results.notices())
     protocols = "".join(f"- {markdown(protocol_text(measurement))}\n" for measurement in results.measurements.values())
-    sparsities, against, models = by_sparsity(frame), wins(pairs), by_model(results)
+    sparsities, against, models, authors = by_sparsity(frame), wins(pairs), by_model(results), summary(frame)
     curves = over_sparsities(results.scores, results.rank_isolation)
     parts = [
         f"# {markdown(results.name)}: leaderboard\n",
         notices,
         "![Perplexity against sparsity](perplexity.png)\n",
         "## By author\n",
-        markdown_table(SUMMARY_HEADINGS, summary_texts(summary(frame))),
+        markdown_table(summary_headings(authors), summary_texts(authors)),
         f"## By model\n\n{MODELS}\n" if len(models) else "",
-        markdown_table(HEADINGS, texts(models)) if len(models) else "",
+        markdown_table(headings(models), texts(models)) if len(models) else "",
         to_markdown(frame),
         f"## {causes.CAPTION}\n\n{causes.NOTE}\n" if len(failures) else "",
         markdown_table(causes.HEADINGS, causes.texts(failures)) if len(failures) else "",

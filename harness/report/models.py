@@ -19,7 +19,7 @@ COLUMNS = (
     *("k", "pass_at_k", "median_sandbox_seconds", "median_peak_memory_bytes"),
     *("completion_tokens", "tokens_per_valid", "cost_per_valid"),
 )
-HEADINGS = (
+_HEADINGS = (
     *("model", "target", "ideas", "samples", "passed", "pass@1 (95% interval)", "pass@k"),
     *("median sandbox seconds", "tokens per valid pruner", "US dollars per valid pruner"),
 )
@@ -28,7 +28,8 @@ HEADINGS = (
 def by_model(results: Results) -> pd.DataFrame:
     """A row for each model and target. A sample passes that is OK at every sparsity the study asks for.
 
-    One that is OK so far, but not finished, is left out until it is.
+    One that is OK so far, but not finished, is left out until it is. Where models were asked with several templates,
+    there is a row for each of them, with its name in the column `template`.
 
     pass@k is unbiased (Chen et al. 2021, equation 1) and the mean over the ideas; k is the least number of samples of
     any idea, and the column is empty where that is 1. The interval of pass@1 is Wilson's over all samples. Tokens and
@@ -36,26 +37,34 @@ def by_model(results: Results) -> pd.DataFrame:
     """
     rows = []
     waiting = results.unfinished()
-    groups: dict[tuple[str, str], dict[str, dict[str, list[Score]]]] = {}
+    groups: dict[tuple[str, str, str], dict[str, dict[str, list[Score]]]] = {}
     for score in results.scores:
         if score.author == "model":
-            ideas = groups.setdefault((score.model or "", score.target), {})
+            ideas = groups.setdefault((score.model or "", score.template or "", score.target), {})
             ideas.setdefault(score.idea or "", {}).setdefault(score.pruner, []).append(score)
-    for (model, target), started in groups.items():
+    several = len({template for _, template, _ in groups}) > 1
+    for (model, template, target), started in groups.items():
         ideas = {idea: _finished(samples, target, waiting) for idea, samples in started.items()}
         ideas = {idea: samples for idea, samples in ideas.items() if samples}
         if not ideas:
             continue
-        rows.append({"model": plain(model, NAME_CHARACTERS), "target": target, **_row(ideas, results)})
-    return pd.DataFrame(rows, columns=COLUMNS)
+        names = {name: plain(text, NAME_CHARACTERS) for name, text in (("model", model), ("template", template))}
+        rows.append({**names, "target": target, **_row(ideas, results)})
+    return pd.DataFrame(rows, columns=[COLUMNS[0], *["template"] * several, *COLUMNS[1:]])
+
+
+def headings(frame: pd.DataFrame) -> list[str]:
+    """What stands over the `texts` of a frame."""
+    return [_HEADINGS[0], *["template"] * ("template" in frame.columns), *_HEADINGS[1:]]
 
 
 def texts(frame: pd.DataFrame) -> Iterator[list[str]]:
     """The rows as they read."""
+    names = ["model", *["template"] * ("template" in frame.columns), "target", "ideas", "samples", "passed"]
     for row in frame.to_dict("records"):
         rate = f"{row['pass_at_1']:.0%} ({row['pass_at_1_low']:.0%} to {row['pass_at_1_high']:.0%})"
         yield [
-            *(str(row[name]) for name in ("model", "target", "ideas", "samples", "passed")),
+            *(str(row[name]) for name in names),
             rate,
             "" if pd.isna(row["pass_at_k"]) else f"{row['pass_at_k']:.0%} (k = {row['k']})",
             "" if pd.isna(row["median_sandbox_seconds"]) else f"{row['median_sandbox_seconds']:.1f}",

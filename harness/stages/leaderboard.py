@@ -26,6 +26,7 @@ _TYPES = {
     "author": "object",
     "model": "object",
     "idea": "object",
+    "template": "object",
     "status": "object",
     "outcome": "object",
     "perplexity": "float64",
@@ -47,7 +48,7 @@ _TYPES = {
     "error": "object",
 }
 _SUMMARY = ["author", "pruners", "pruners_ok", "cells", "ok", "error", "na", "ok_rate", "ok_rate_low", "ok_rate_high"]
-SUMMARY_HEADINGS = ["author", "pruners", "OK in a cell", "cells", "OK", "Error", "NA", "OK rate (95% interval)"]
+_SUMMARY_HEADINGS = ["author", "pruners", "OK in a cell", "cells", "OK", "Error", "NA", "OK rate (95% interval)"]
 ALIKE = 0.5
 """The agreement from which a candidate's nearest reference is worth a note."""
 SAME_MASK = 0.99
@@ -93,15 +94,18 @@ def leaderboard(
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """By author: pruners, those OK in at least one cell, cells by outcome, and the fraction of cells that is OK.
 
-    The rate stands with its 95% Wilson interval.
+    The rate stands with its 95% Wilson interval. Where models were asked with several templates, there is a row for
+    each of them, with its name in the column `template`.
     """
+    several = frame.loc[frame["author"] == "model", "template"].nunique() > 1
+    keys = ["author", "template"] if several else ["author"]
     rows = []
-    for author, part in frame.groupby("author", sort=True):
+    for names, part in frame.groupby(keys, sort=True):
         is_ok = part["outcome"] == Outcome.OK.value
         bounds = wilson(int(is_ok.sum()), len(part)) or (math.nan, math.nan)
         rows.append(
             {
-                "author": author,
+                **dict(zip(keys, names, strict=True)),
                 "pruners": part["pruner"].nunique(),
                 "pruners_ok": part.loc[is_ok, "pruner"].nunique(),
                 "cells": len(part),
@@ -113,11 +117,17 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
                 "ok_rate_high": bounds[1],
             }
         )
-    return pd.DataFrame(rows, columns=_SUMMARY)
+    return pd.DataFrame(rows, columns=[*keys, *_SUMMARY[1:]])
+
+
+def summary_headings(frame: pd.DataFrame) -> list[str]:
+    """What stands over the `summary_texts` of a `summary`."""
+    template = ["template"] * ("template" in frame.columns)
+    return [_SUMMARY_HEADINGS[0], *template, *_SUMMARY_HEADINGS[1:]]
 
 
 def summary_texts(frame: pd.DataFrame) -> list[list[str]]:
-    """The rows of a `summary` as they read, under `SUMMARY_HEADINGS`."""
+    """The rows of a `summary` as they read."""
     return [
         [*(str(cell) for cell in row[:-3]), f"{row[-3]:.0%} ({row[-2]:.0%} to {row[-1]:.0%})"]
         for row in frame.itertuples(index=False, name=None)
@@ -236,6 +246,7 @@ def _row(score: Score, rank_isolation: str, nearest: Nearest | None, varies: boo
         "pruner": _clean(score.pruner, NAME_CHARACTERS),
         "model": _clean(score.model or "", NAME_CHARACTERS),
         "idea": _clean(score.idea or "", NAME_CHARACTERS),
+        "template": _clean(score.template or "", NAME_CHARACTERS),
         "outcome": score.outcome or "",
         "ratio_to_dense": ratio,
         "uniform": score.uniform if score.status == Status.OK else None,

@@ -1,12 +1,14 @@
 """Prompt: the question put to the generator, made from an idea, a template and the interface module."""
 
+import ast
 import hashlib
+from collections.abc import Iterator
 
 from harness.errors import UsageError
 from harness.names import suggestion
 from harness.records import Idea, Prompt
 from harness.resources import resource, sandbox_package
-from harness.templates import rendered
+from harness.templates import rendered, sources
 
 DEFAULT_TEMPLATE = "one-pass"
 _SUFFIX = ".md.j2"
@@ -24,8 +26,9 @@ def render(idea: Idea, template: str = DEFAULT_TEMPLATE) -> Prompt:
         raise UsageError(f"no template {template[:80]!r}.{suggestion(template, known)} Known: {', '.join(known)}")
     file = folder / f"{template}{_SUFFIX}"
     # what comes out is Markdown, read by a model and never by a browser
-    text = rendered(folder, file.name, autoescape=False, idea=idea, interface=interface())
-    return Prompt(idea, text, template, hashlib.sha256(file.read_bytes()).hexdigest())
+    given = {"idea": idea, "interface": interface(), "outline": outline()}
+    text = rendered(folder, file.name, autoescape=False, **given)
+    return Prompt(idea, text, template, hashlib.sha256(b"".join(sources(folder, file.name))).hexdigest())
 
 
 def templates() -> list[str]:
@@ -36,3 +39,34 @@ def templates() -> list[str]:
 def interface() -> str:
     """The text of the interface module, the single source of what `prune(task)` is given."""
     return (sandbox_package() / "interface.py").read_text(encoding="utf-8")
+
+
+def outline() -> str:
+    """The interface module in few words: its classes and members, each with the first sentence about it."""
+    classes = [node for node in ast.parse(interface()).body if isinstance(node, ast.ClassDef)]
+    return (
+        "\n\n".join("\n".join((f"class {one.name}:  # {_documented(one)}", *_members(one))) for one in classes) + "\n"
+    )
+
+
+def _members(owner: ast.ClassDef) -> Iterator[str]:
+    for node, following in zip(owner.body, [*owner.body[1:], None], strict=True):
+        match node, following:
+            case ast.AnnAssign(), ast.Expr(ast.Constant(str(text))):
+                yield f"    {ast.unparse(node)}  # {_first_sentence(text)}"
+            case ast.FunctionDef(returns=ast.expr() as returns), _:
+                is_property, returned = bool(node.decorator_list), ast.unparse(returns)
+                call = (
+                    f"{node.name}: {returned}"
+                    if is_property
+                    else f"{node.name}({ast.unparse(node.args)}) -> {returned}"
+                )
+                yield f"    {call}  # {_documented(node)}"
+
+
+def _documented(node: ast.ClassDef | ast.FunctionDef) -> str:
+    return _first_sentence(ast.get_docstring(node) or "")
+
+
+def _first_sentence(text: str) -> str:
+    return " ".join(text.split()).split(". ")[0].removesuffix(".")

@@ -115,6 +115,7 @@ class FakeBench:
             seed=int(self._options.get("seed", 0)),
             idea=pruner.idea,
             model=pruner.model,
+            template=pruner.template,
             text=f" a place at {sparsity.label}" if self._options.get("text") and status is Status.OK else None,
             repeatable="random" not in pruner.name if again and status is Status.OK else None,
             zeros=fake_zeros(pruner.name, sparsity.ratio) if status is Status.OK else None,

@@ -125,7 +125,7 @@ def check_manifest(data: bytes) -> None:
         return
     assert isinstance(found, Pruner)
     assert (found.source is None) == (found.status is not None)
-    for text in (found.name, found.idea, found.model, found.message):
+    for text in (found.name, found.idea, found.model, found.template, found.message):
         _writable(text or "")
 
 

@@ -21,11 +21,11 @@ from harness.curves import over_sparsities
 from harness.records import Score
 from harness.report import causes
 from harness.report.document import CURVES, MODELS, WINS, curve_texts, protocol_text
-from harness.report.models import HEADINGS, by_model, texts
+from harness.report.models import by_model, headings, texts
 from harness.report.page import candidate, charts, data
 from harness.report.page.code import readable
 from harness.report.results import Results
-from harness.stages.leaderboard import SUMMARY_HEADINGS, by_sparsity, summary, summary_texts
+from harness.stages.leaderboard import by_sparsity, summary, summary_headings, summary_texts
 from harness.standings import NAME_CHARACTERS, wins
 from harness.status import Outcome
 from harness.templates import rendered
@@ -80,9 +80,10 @@ def _page(template: str, root: str, results: Results, **values: Any) -> str:
 def _index(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, pages: Mapping[str, str]) -> dict[str, Any]:
     by_level, against = by_sparsity(frame), wins(pairs)
     curves, models = over_sparsities(results.scores, results.rank_isolation), by_model(results)
+    authors = summary(frame)
     tables = [
-        _table("authors", "By author", SUMMARY_HEADINGS, summary_texts(summary(frame))),
-        _table("models", "By model", HEADINGS, texts(models), MODELS),
+        _table("authors", "By author", summary_headings(authors), summary_texts(authors)),
+        _table("models", "By model", headings(models), texts(models), MODELS),
         _table("over", "Over sparsities", curves.columns, curve_texts(curves), CURVES),
         _table("wins", "Human against model", against.columns, against.itertuples(index=False, name=None), WINS),
         _table("failures", "Failures by cause", *_failures(results)),
