@@ -77,7 +77,7 @@ def test_a_program_is_never_imported_and_its_words_are_cleaned(tmp_path: Path) -
 
 
 def test_one_failure_is_a_failure_and_what_went_well_is_still_told() -> None:
-    found = scores(fake_score("a"), fake_score("a", "2:4", status=Status.PATTERN_VIOLATED))
+    found = scores(fake_score("a", perplexity=30.0), fake_score("a", "2:4", status=Status.PATTERN_VIOLATED))
     assert (found["combined_score"], found["correct"]) == (FAILED, False)
     assert found["metrics"]["ok"] == 0.5
     assert found["metrics"]["perplexity_ratio/0.5"] == pytest.approx(1.5)

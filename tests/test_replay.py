@@ -362,7 +362,7 @@ sys.modules["harness.pipeline"] = types.SimpleNamespace(open_bench=FakeLab().ope
 from harness.cli import cli
 cli.main(["-q", "replay", "tiny.zip"], standalone_mode=False)
 """
-    asking = ("openai", "harness.generation", "harness.local_server", "harness.stages.completion")
+    asking = ("openai", "harness.local_server")
     watched = f"{program}\n".replace("cli.main", "import atexit\natexit.register(lambda: print([name for name in"
                                      f" {asking} if name in sys.modules]))\ncli.main")  # fmt: skip
     environment = {**os.environ, "OPENAI_BASE_URL": "http://127.0.0.1:9", "HARNESS_CACHE": str(cache_folder())}
