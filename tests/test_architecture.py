@@ -23,6 +23,8 @@ OWNERS = {
     "mlflow": ["harness/exporters/mlflow.py"],
     "wandb": ["harness/exporters/wandb.py"],
     "lm_eval": ["harness/lm_eval.py"],
+    "ray": ["harness/executors/ray.py"],
+    "submitit": ["harness/executors/slurm.py"],
 }
 
 

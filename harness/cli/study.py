@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli._options import executor_options
+
 if TYPE_CHECKING:
     from harness.store import Store
 
@@ -24,6 +26,7 @@ def command() -> None:
 @click.option("--runtime", help="Docker runtime, such as runsc.")
 @click.option("--rank-any-isolation", is_flag=True, help="Rank what ran outside a container, too.")
 @click.option("--extend", is_flag=True, help="Accept cells that were added to the study since its last run.")
+@executor_options
 def run(
     study: str,
     results: Path | None,
@@ -31,14 +34,22 @@ def run(
     runtime: str | None,
     rank_any_isolation: bool,
     extend: bool,
+    executor: str,
+    workers: int | None,
+    cpus_per_task: int | None,
+    ray_address: str | None,
+    cluster: str | None,
+    slurm_partition: str | None,
+    sbatch: dict[str, str],
 ) -> None:
     """Run the cells of a study that have no result yet.
 
     STUDY.toml is a study file, or the name of a bundled study such as quickstart. Stop it with Ctrl-C, and go on with
-    the same command.
+    the same command, or with another executor.
     """
     from harness import console
     from harness.errors import HarnessError
+    from harness.executors import Options, open_executor
     from harness.store import Store
     from harness.study import default_results, load
     from harness.study_run import run as run_study
@@ -46,6 +57,10 @@ def run(
 
     described = load(study)
     path = results / "results.sqlite" if results else default_results(described.name)
+    if slurm_partition is not None:
+        sbatch["partition"] = slurm_partition
+    asked = Options(path.parent, workers, cpus_per_task, ray_address, cluster, sbatch)
+    opened = open_executor(executor, asked)
     with Store(path) as store:
         try:
             final = run_study(
@@ -55,6 +70,7 @@ def run(
                 runtime=runtime,
                 rank_isolation="any" if rank_any_isolation else None,
                 extend=extend,
+                executor=opened,
             )
         except KeyboardInterrupt:
             so_far = tally(store)
