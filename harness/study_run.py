@@ -13,7 +13,7 @@ from harness.errors import UsageError
 from harness.executors import Executor
 from harness.executors.environment import Environment
 from harness.executors.local import LocalExecutor
-from harness.executors.tasks import Bench, Doubted, Faulted, Opened, Result, Scored, Setup, Task
+from harness.executors.tasks import Bench, Doubted, Faulted, Opened, Remark, Result, Scored, Setup, Task
 from harness.store import Cell, Plan, Store
 from harness.study import Study, plan, resolve
 
@@ -120,7 +120,7 @@ class _Filing:
             self._store.set_aside(result.cells, result.status, why)
             said = f"{result.target}: {result.status}: {result.message}; the results before it are set aside"
             console.notice(console.plain(said))
-        else:
+        elif isinstance(result, Remark):
             console.notice(console.plain(result.text))
 
     def _open(self, opened: Opened) -> None:

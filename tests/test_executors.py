@@ -241,7 +241,7 @@ def assert_gone(log: Path) -> None:
     """All processes that have noted something have ended, or do so shortly."""
     pids = {int(line.split(" ")[0]) for line in log.read_text().splitlines()} - {os.getpid()}
     assert pids
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < until:
         time.sleep(0.05)
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from harness.errors import HarnessError, SandboxFault
-from harness.executors.tasks import Answer, Doubted, Faulted, Result, Scored, Task, cut
+from harness.executors.tasks import Answer, Begun, Doubted, Faulted, Result, Scored, Task, cut
 from harness.store import Cell
 
 ATTEMPTS = 3
@@ -103,7 +103,7 @@ class _Queue:
     def __init__(self, tasks: Iterable[Task]) -> None:
         self.waiting = deque(tasks)
         self.running: dict[int, Task] = {}
-        self._begun: dict[int, Task] = {}
+        self._begun: dict[int, Cell] = {}
         self._targets: dict[int, str] = {}
         self._losses: Counter[Cell] = Counter()
 
@@ -114,7 +114,7 @@ class _Queue:
             self.waiting.remove(task)
             left = task.without(is_done)
             if left.cells:
-                self.running[worker] = self._begun[worker] = left
+                self.running[worker] = left
                 self._targets[worker] = left.target
                 return left
         return None
@@ -122,6 +122,10 @@ class _Queue:
     def result(self, worker: int, result: Result) -> Iterator[Result]:
         """Pass a result on, and note what it says about the task; of a cell, only the first counts."""
         task = self.running[worker]
+        if isinstance(result, Begun):
+            self._begun[worker] = result.cell
+        else:
+            self._begun.pop(worker, None)
         if isinstance(result, Scored | Faulted):
             told = {result.cell} if isinstance(result, Scored) else set(result.cells)
             left = task.without(told.__contains__)
@@ -141,20 +145,20 @@ class _Queue:
     def lose(self, worker: int, reason: str) -> Iterator[Faulted]:
         """What a lost worker left goes back into the queue, and to other workers; not for ever.
 
-        The cell that it was at is under suspicion: what is left of its pruner goes apart from the rest. Where not one
-        cell was done, opening the target may have been what it was lost at, and all cells count as tried.
+        It is the cell that it was at which counts as tried, and what is left of that pruner goes apart from the rest.
+        Where it was at none, it was lost at the target or at a canary, and all that is left counts.
         """
         task = self.running.pop(worker, None)
         self._targets.pop(worker, None)
+        begun = self._begun.pop(worker, None)
         if task is None or not task.cells:
             return
-        first = task.cells[0][0]
-        none_done = len(task.cells) == len(self._begun[worker].cells)
-        self._losses.update([cell for cell, _ in task.cells] if none_done else [first])
+        self._losses.update([begun] if begun else [cell for cell, _ in task.cells])
         given_up = tuple(cell for cell, _ in task.cells if self._losses[cell] >= ATTEMPTS)
         if given_up:
             yield Faulted(given_up, SandboxFault.status, f"its worker was lost {ATTEMPTS} times: {reason}")
-        left = task.without(set(given_up).__contains__)
-        apart = left.without(lambda cell: cell.pruner == first.pruner)
-        suspect = left.without(lambda cell: cell.pruner != first.pruner)
-        self.waiting.extend(part for part in (apart, suspect) if part.cells)
+        left = task.without(given_up.__contains__)
+        suspect = begun.pruner if begun else None
+        others = left.without(lambda cell: cell.pruner == suspect)
+        own = left.without(lambda cell: cell.pruner != suspect)
+        self.waiting.extend(part for part in (others, own) if part.cells)

@@ -95,6 +95,13 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """A worker is at a cell from now on: if it is lost, then at this one."""
+
+    cell: Cell
+
+
+@dataclass(frozen=True, slots=True)
 class Scored:
     """A cell is done."""
 
@@ -128,7 +135,7 @@ class Remark:
     text: str
 
 
-Result = Opened | Scored | Faulted | Doubted | Remark
+Result = Opened | Begun | Scored | Faulted | Doubted | Remark
 Answer = Result | HarnessError
 """A HarnessError is the last of a task: it ends the run."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from harness.errors import CanaryFault, Fault, HarnessError
 from harness.executors.environment import environment
-from harness.executors.tasks import Answer, Bench, Doubted, Faulted, Opened, Remark, Result, Scored, Setup, Task
+from harness.executors.tasks import Answer, Begun, Bench, Doubted, Faulted, Opened, Remark, Result, Scored, Setup, Task
 from harness.records import Sparsity
 from harness.store import Cell
 
@@ -72,11 +72,12 @@ class Worker:
         self._bench = bench
         return bench, opened
 
-    def _scores(self, bench: Bench, task: Task, is_done: Callable[[Cell], bool]) -> Iterator[Scored | Faulted]:
+    def _scores(self, bench: Bench, task: Task, is_done: Callable[[Cell], bool]) -> Iterator[Begun | Scored | Faulted]:
         known = set(task.known)
         for index, (cell, pruner) in enumerate(task.cells):
             if is_done(cell):  # another process did it meanwhile
                 continue
+            yield Begun(cell)
             more, again = index + 1 < len(task.cells), self._setup.repeat and cell.pruner not in known
             try:
                 score = bench.score(
