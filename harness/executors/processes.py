@@ -69,7 +69,11 @@ class _Processes:
         ours, theirs = self._context.Pipe()
         gpu = None if self._gpus is None else self._gpus[worker]
         child = self._context.Process(target=_serve, args=(theirs, self._setup, gpu), daemon=True)
-        child.start()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until the child can handle it
+        try:
+            child.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self._children[worker] = child, ours
 
@@ -107,8 +111,10 @@ class _Processes:
 
 def _serve(pipe: Connection, setup: Setup, gpu: str | None) -> None:
     """A worker process: does tasks until the pipe ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's: it ends the workers
+    # Ctrl-C is the driver's, which ends the workers. Ignored or blocked it would be so for pruners, too.
+    signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs in a sandbox is ended, too
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     console.set_quiet(True)
     if gpu is not None:
         os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the order of nvidia-smi, and of the containers

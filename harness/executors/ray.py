@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +136,7 @@ class _Actor:
 
     def __init__(self, setup: Setup, threads: str | None, folder: str) -> None:
         console.set_quiet(True)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # what Ray blocks would be blocked for pruners, too
         os.environ.pop(_THREADS, None)  # Ray sets it, and the number of threads decides the last digits
         if threads is not None:
             os.environ[_THREADS] = threads
