@@ -152,8 +152,11 @@ def once(folder: Path, make: Callable[[Path], None]) -> Path:
         scratch.chmod(0o755)
         for file in scratch.iterdir():
             file.chmod(0o644)  # the sandbox's user reads them too
-        if not folder.is_dir():  # another process may have been quicker
+        try:
             scratch.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # or else another process was quicker
+                raise
     except (OSError, SafetensorError) as error:
         raise StorageFault(
             f"cannot write {folder}: {error}; make room, or set HARNESS_CACHE to another disk"

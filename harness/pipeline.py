@@ -375,13 +375,15 @@ def open_bench(
     rounds: int = 1,
     dtype: str = "float32",
     device: str = "cpu",
+    threads: int | None = None,
 ) -> Bench:
     """Open a target, its texts and a sandbox; None takes the target's own default.
 
     With `kl`, scores hold the divergence from the dense model; with `text`, how the pruned model goes on from that
     prompt for `text_tokens` tokens. With more than one of `rounds`, pruners are called that often at rising sparsity
     (see `harness.schedule`). `dtype` is what the model computes in, `device` where: with
-    `cuda`, the GPU holds one block at a time, and pruners' tensors.
+    `cuda`, the GPU holds one block at a time, and pruners' tensors. `threads` are those of a pruner, and of torch in
+    this process; None is as many as it has processors.
 
     Raises:
         UsageError: an argument that does not fit, or too low a memory limit for any pruner.
@@ -394,6 +396,8 @@ def open_bench(
     if dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r}: give {' or '.join(DTYPES)}")
     check_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
     opened = open_target(target)
     prompt = None if text is None else TextPrompt(prompt_ids(text, opened, text_tokens), text_tokens)
     calibrated = windows(calibration, "calibration", opened, seqlen, calibration_samples, seed)
@@ -403,7 +407,7 @@ def open_bench(
         timeout_seconds=timeout_seconds or default.timeout_seconds,
         memory_bytes=memory_bytes or default.memory_bytes,
         processes=default.processes,
-        threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        threads=threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1),
         device=device,
     )
     shapes = (calibrated.ids.shape, evaluated.ids.shape)

@@ -3,63 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 from harness import console
 from harness.asking import Asked, ask
-from harness.errors import CanaryFault, Fault, UsageError
+from harness.errors import UsageError
+from harness.executors import Executor
+from harness.executors.local import LocalExecutor
+from harness.executors.tasks import Bench, Doubted, Faulted, Opened, Remark, Result, Scored, Setup, Task
 from harness.ledger import Ledger
-from harness.records import Measurement, Pruner, Score, Sparsity
+from harness.records import Pruner
 from harness.store import Cell, Plan, Store
 from harness.study import Study, attempts, plan, resolve
-
-
-class Bench(Protocol):
-    """What `harness.pipeline.open_bench` gives: a target, ready to prune and to score."""
-
-    @property
-    def measurement(self) -> Measurement:
-        """The protocol."""
-        ...
-
-    @property
-    def environment(self) -> tuple[str, Mapping[str, Any]]:
-        """What it measures with, and the id of that."""
-        ...
-
-    @property
-    def dense_losses(self) -> Sequence[float]:
-        """Mean loss of each window of the dense model, in nats."""
-        ...
-
-    @property
-    def dense_perplexity(self) -> float:
-        """Of the dense model."""
-        ...
-
-    @property
-    def dense_text(self) -> str | None:
-        """How the dense model goes on from the prompt; None where there is none."""
-        ...
-
-    def check_sparsity(self, sparsity: Sparsity) -> None:
-        """Raises UsageError when the target has nothing of what the sparsity is about."""
-        ...
-
-    def check_canaries(self) -> None:
-        """Run pruners with known answers; raises CanaryFault when one is off."""
-        ...
-
-    def score(
-        self, pruner: Pruner, sparsity: Sparsity, *, more: bool = False, again: bool = False, seeds: int = 1
-    ) -> Score:
-        """Prune in the sandbox, check, score; `more` when another one follows, `again` to see if the same comes out.
-
-        With as many of `seeds` as make a difference. Raises Fault when the harness itself failed.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +40,19 @@ def run(
     runtime: str | None = None,
     rank_isolation: str | None = None,
     extend: bool = False,
+    executor: Executor | None = None,
 ) -> Tally:
-    """Run the cells that have no score yet, in plan order; each result is on file before the next begins.
+    """Run the cells that have no score yet; each result is filed here, by this process, as soon as it is there.
 
     Args:
         study: what to run.
         store: its results, of an earlier run or empty.
-        open_bench: in place of `harness.pipeline.open_bench`; called once for each target with cells to run.
+        open_bench: in place of `harness.pipeline.open_bench`; called once in a worker for each of its targets.
         sandbox: overrides the study's.
         runtime: Docker runtime such as `runsc`.
         rank_isolation: overrides the study's.
         extend: accept a study to which cells were added since its last run.
+        executor: who runs the cells; by default this process, in plan order.
 
     Raises:
         UsageError: the study or what it measures has changed since its last run, or a sparsity does not fit a target.
@@ -109,7 +69,7 @@ def run(
         _adopt(study, store, cells, rank_isolation or study.rank_isolation, extend)
         for name, fault in asked.faults.items():
             store.add_faults([cell for cell in cells if cell.pruner == name], fault.status, str(fault))
-    fill(study, store, cells, by_name, open_bench, sandbox=sandbox, runtime=runtime)
+    fill(study, store, cells, by_name, open_bench, sandbox=sandbox, runtime=runtime, executor=executor)
     return replace(tally(store), unasked=len(asked.unasked))
 
 
@@ -122,28 +82,25 @@ def fill(
     *,
     sandbox: str | None = None,
     runtime: str | None = None,
+    executor: Executor | None = None,
 ) -> None:
     """Run those of `cells`, which are of the plan on file, that have no score yet; pruners are those of `by_name`.
 
     The other arguments, and what is raised, are those of `run`.
     """
-    options, level = _bench_options(study), _level(sandbox or study.sandbox, store)
     done = store.scored()
     pending = [cell for cell in cells if cell.key not in done and _is_answered(by_name[cell.pruner])]
-    with console.progress(f"study {study.name}", len(pending)) as task:
-        for target, group in groupby(pending, key=lambda cell: cell.target):
-            todo = list(group)
-            try:
-                bench = (open_bench or _pipeline())(target, sandbox=level, runtime=runtime, **options)
-            except Fault as fault:
-                _record_fault(store, todo, fault)
-                task.advance(len(todo))
-                continue
-            for label in dict.fromkeys(cell.sparsity for cell in todo):
-                bench.check_sparsity(Sparsity.parse(label))
-            _check_protocol(store, target, bench)
-            store.add_environment(*bench.environment)
-            _run_batch(study, store, bench, todo, by_name, task)
+    options = {"sandbox": _level(sandbox or study.sandbox, store), "runtime": runtime, **_bench_options(study)}
+    setup = Setup(options, study.repeat, study.seeds, open_bench)
+    tasks = [
+        Task(target, tuple((cell, by_name[cell.pruner]) for cell in group), _repeated(store, target))
+        for target, group in groupby(pending, key=lambda cell: cell.target)
+    ]
+    with console.progress(f"study {study.name}", len(pending)) as bar:
+        filing = _Filing(store, bar)
+        with closing((executor or LocalExecutor()).run(setup, tasks, filing.is_done)) as results:
+            for result in results:
+                filing.file(result)
 
 
 def _is_answered(pruner: Pruner) -> bool:
@@ -157,66 +114,82 @@ def tally(store: Store) -> Tally:
     return Tally(len(recorded.cells) if recorded else 0, len(store.scored()), len(store.faults()))
 
 
-def _run_batch(
-    study: Study, store: Store, bench: Bench, todo: list[Cell], by_name: Mapping[str, Pruner], task: console.Task
-) -> None:
-    """Run cells of one target between canaries; when one is off, nothing of the batch counts."""
-    try:
-        bench.check_canaries()
-    except Fault as fault:
-        _record_fault(store, todo, fault)
-        task.advance(len(todo))
-        return
-    known = {
-        score.pruner for score in store.scores() if score.target == todo[0].target and score.repeatable is not None
-    }
-    done = []
-    for cell in todo:
-        more, again = cell is not todo[-1], study.repeat and cell.pruner not in known
-        asked = {"more": more, "again": again, "seeds": study.seeds}
-        score = _run_cell(store, bench, cell, by_name[cell.pruner], asked)
-        if score is not None:
-            done.append(cell)
-            if score.repeatable is not None:
-                known.add(cell.pruner)
-        task.advance()
-    try:
-        _check_twice(bench)
-    except CanaryFault as fault:
-        store.set_aside(done, fault.status, f"{fault}; the results before it are measured again")
-        console.notice(console.plain(f"{todo[0].target}: {fault.status}: {fault}; the results before it are set aside"))
-    except Fault as fault:
-        console.notice(console.plain(f"{todo[0].target}: the canary after the batch could not run: {fault}"))
+class _Filing:
+    """Puts the results of workers on file, and says what came."""
+
+    def __init__(self, store: Store, bar: console.Task) -> None:
+        self._store = store
+        self._bar = bar
+        self._opened: dict[str, Opened] = {}
+        """By target: the first worker that opened it."""
+
+    def is_done(self, cell: Cell) -> bool:
+        """Whether another process did a cell meanwhile; asked once for each that is about to begin."""
+        done = self._store.has_score(cell)
+        if done:
+            self._bar.advance()
+        return done
+
+    def file(self, result: Result) -> None:
+        """File one result.
+
+        Raises:
+            UsageError: a target is not what it was measured as before.
+            StorageFault: the results cannot be written.
+        """
+        if isinstance(result, Opened):
+            self._open(result)
+        elif isinstance(result, Scored):
+            cell, score = result.cell, result.score
+            self._store.add_score(cell, score, result.environment)
+            self._bar.advance()
+            said = score.status if score.perplexity is None else f"{score.status}, perplexity {score.perplexity:.6g}"
+            console.notice(console.plain(f"{cell.pruner} at {cell.sparsity} on {cell.target}: {said}"))
+        elif isinstance(result, Faulted):
+            self._store.add_faults(result.cells, result.status, result.message)
+            self._bar.advance(len(result.cells))
+            first = result.cells[0]
+            where = first.target if len(result.cells) > 1 else " ".join(first.key)
+            console.notice(console.plain(f"{where}: {result.status}: {result.message}").replace("\n", " "))
+        elif isinstance(result, Doubted):
+            why = f"{result.message}; the results before it are measured again"
+            self._store.set_aside(result.cells, result.status, why)
+            said = f"{result.target}: {result.status}: {result.message}; the results before it are set aside"
+            console.notice(console.plain(said))
+        elif isinstance(result, Remark):
+            console.notice(console.plain(result.text))
+
+    def _open(self, opened: Opened) -> None:
+        """See that a worker measures what is on file, or what the workers before it do, and file it."""
+        target, now = opened.target, opened.measurement
+        recorded = self._store.measurements().get(target)
+        scored = any(where == target for where, _, _ in self._store.scored())
+        if recorded is not None and (scored or target in self._opened):
+            what = "its weights are others" if recorded.weights_sha256 != now.weights_sha256 else ""
+            if recorded.id != now.id:
+                what = f"its protocol is {now.id} and was {recorded.id}"
+            if what and target in self._opened:
+                raise UsageError(f"{target} is not the same for two workers: {what}; make it so on all machines")
+            if what:
+                raise UsageError(
+                    f"{target} has results, but {what}: give the study another name, or --results another folder"
+                )
+        name, record = opened.environment
+        self._store.add_environment(name, record)
+        first = self._opened.setdefault(target, opened)
+        if first is opened:
+            measured = replace(now, target=target, dense_text=opened.dense_text)
+            self._store.add_measurement(target, measured, opened.dense_losses)
+        elif first.environment[0] != name:
+            differs = ", ".join(key for key, value in first.environment[1].items() if value != record.get(key))
+            hosts = f"{first.host} and {opened.host}"
+            console.notice(console.plain(f"{target}: {hosts} may differ in last digits: they have another {differs}"))
 
 
-def _check_twice(bench: Bench) -> None:
-    """Check the canaries, and once more if one is off: an engine that was killed may have taken one along."""
-    try:
-        bench.check_canaries()
-    except CanaryFault:
-        bench.check_canaries()
-
-
-def _run_cell(store: Store, bench: Bench, cell: Cell, pruner: Pruner, asked: Mapping[str, Any]) -> Score | None:
-    """Score a cell and file it; None where there is nothing to file."""
-    if store.has_score(cell):  # another process did it meanwhile
-        return None
-    try:
-        # a path as target may have another name in the score; results are filed under the study's
-        score = replace(bench.score(pruner, Sparsity.parse(cell.sparsity), **asked), target=cell.target)
-    except Fault as fault:
-        _record_fault(store, [cell], fault)
-        return None
-    store.add_score(cell, score, bench.environment[0])
-    result = score.status if score.perplexity is None else f"{score.status}, perplexity {score.perplexity:.6g}"
-    console.notice(console.plain(f"{cell.pruner} at {cell.sparsity} on {cell.target}: {result}"))
-    return score
-
-
-def _record_fault(store: Store, cells: list[Cell], fault: Fault) -> None:
-    store.add_faults(cells, fault.status, str(fault))
-    where = cells[0].target if len(cells) > 1 else " ".join(cells[0].key)
-    console.notice(console.plain(f"{where}: {fault.status}: {fault}").replace("\n", " "))
+def _repeated(store: Store, target: str) -> frozenset[str]:
+    """The pruners that are known to give the same weights again on a target, or not to."""
+    scores = (score for score in store.scores() if score.target == target and score.repeatable is not None)
+    return frozenset(score.pruner for score in scores)
 
 
 def _level(sandbox: str, store: Store) -> str:
@@ -252,26 +225,6 @@ def _adopt(study: Study, store: Store, cells: list[Cell], rank_isolation: str, e
     planned = Plan(study.name, study.source, study.settings, rank_isolation, tuple(cells))
     if planned != recorded:
         store.save_plan(planned)
-
-
-def _check_protocol(store: Store, target: str, bench: Bench) -> None:
-    recorded, now = store.measurements().get(target), bench.measurement
-    scored = any(where == target for where, _, _ in store.scored())
-    if recorded is not None and scored:
-        what = "its weights are others" if recorded.weights_sha256 != now.weights_sha256 else ""
-        if recorded.id != now.id:
-            what = f"its protocol is {now.id} and was {recorded.id}"
-        if what:
-            raise UsageError(
-                f"{target} has results, but {what}: give the study another name, or --results another folder"
-            )
-    store.add_measurement(target, replace(now, target=target, dense_text=bench.dense_text), bench.dense_losses)
-
-
-def _pipeline() -> Callable[..., Bench]:
-    from harness.pipeline import open_bench  # noqa: PLC0415 - it loads torch; a finished or refused study needs none
-
-    return open_bench
 
 
 def _bench_options(study: Study) -> dict[str, Any]:

@@ -26,6 +26,8 @@ OWNERS = {
     "openevolve": ["harness/loops/openevolve.py"],
     "inspect_ai": ["harness/loops/inspect_task.py"],
     "shinka": [],
+    "ray": ["harness/executors/ray.py"],
+    "submitit": ["harness/executors/slurm.py"],
 }
 
 

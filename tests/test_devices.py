@@ -108,13 +108,19 @@ def test_a_device_that_is_none_of_them_is_refused() -> None:
         check_device("tpu")
 
 
-def test_docker_is_asked_for_the_first_gpu_only_where_it_is_wanted() -> None:
+@pytest.mark.parametrize(("visible", "gpu"), [(None, "0"), ("3", "3"), ("GPU-5a,1", "GPU-5a")])
+def test_docker_is_asked_for_the_gpu_of_the_process_only_where_it_is_wanted(
+    visible: str | None, gpu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from harness.sandboxes.docker import DockerSandbox
 
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     sandbox = object.__new__(DockerSandbox)
     sandbox._runtime, sandbox._engine_cpus = None, 2
     wanted = sandbox._options([], Limits(device="cuda"), 1)["device_requests"]
-    assert [(request["DeviceIDs"], request["Capabilities"]) for request in wanted] == [(["0"], [["gpu"]])]
+    assert [(request["DeviceIDs"], request["Capabilities"]) for request in wanted] == [([gpu], [["gpu"]])]
     assert sandbox._options([], Limits(), 1)["device_requests"] == []
 
 

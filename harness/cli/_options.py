@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,37 @@ def bench_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Those of the `bench_options` that say how pruners run, where the protocol is given otherwise."""
     for option in reversed(_RUN):
+        command = option(command)
+    return command
+
+
+def _sbatch(_ctx: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    options = {}
+    for value in values:
+        name, _, setting = value.partition("=")
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or not setting or not setting.isprintable():
+            raise UsageError(f"--slurm-option {value!r}: give KEY=VALUE, as in time=4:00:00, of the options of sbatch")
+        options[name] = setting
+    return options
+
+
+_EXECUTOR = [
+    click.option("--executor", type=click.Choice(["local", "processes", "ray", "submitit"]), default="local",
+                 show_default=True, help="Who runs the cells: this process, many, a Ray cluster, jobs of Slurm."),
+    click.option("--workers", type=click.IntRange(1), help="How many at once."),
+    click.option("--cpus-per-task", type=click.IntRange(1),
+                 help="Processors, and threads of a run, for each worker [those of this machine]."),
+    click.option("--ray-address", help="Of a Ray cluster; without it, one is started here."),
+    click.option("--cluster", type=click.Choice(["slurm", "local"]), help="Of submitit; local is for a try [slurm]."),
+    click.option("--slurm-partition", metavar="NAME", help="As sbatch takes it."),
+    click.option("--slurm-option", "sbatch", metavar="KEY=VALUE", multiple=True, callback=_sbatch,
+                 help="Any other option of sbatch, as in time=4:00:00."),
+]  # fmt: skip
+
+
+def executor_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Who runs the cells of a study, and with what."""
+    for option in reversed(_EXECUTOR):
         command = option(command)
     return command
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli._options import executor_options
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -28,6 +30,7 @@ def command() -> None:
 @click.option("--rank-any-isolation", is_flag=True, help="Rank what ran outside a container, too.")
 @click.option("--extend", is_flag=True, help="Accept cells that were added to the study since its last run.")
 @click.option("--dry-run", is_flag=True, help="Say what it will take, and ask and run nothing.")
+@executor_options
 def run(
     study: str,
     results: Path | None,
@@ -36,14 +39,22 @@ def run(
     rank_any_isolation: bool,
     extend: bool,
     dry_run: bool,
+    executor: str,
+    workers: int | None,
+    cpus_per_task: int | None,
+    ray_address: str | None,
+    cluster: str | None,
+    slurm_partition: str | None,
+    sbatch: dict[str, str],
 ) -> None:
     """Run the cells of a study that have no result yet.
 
     STUDY.toml is a study file, or the name of a bundled study such as quickstart. Stop it with Ctrl-C, and go on with
-    the same command.
+    the same command, or with another executor.
     """
     from harness import console
     from harness.errors import HarnessError
+    from harness.executors import Options, open_executor
     from harness.store import Store
     from harness.study import default_results, load
     from harness.study_run import run as run_study
@@ -54,6 +65,10 @@ def run(
     if dry_run:
         _show_forecast(described, path)
         return
+    if slurm_partition is not None:
+        sbatch["partition"] = slurm_partition
+    asked = Options(path.parent, workers, cpus_per_task, ray_address, cluster, sbatch)
+    opened = open_executor(executor, asked)
     with Store(path) as store:
         try:
             final = run_study(
@@ -63,6 +78,7 @@ def run(
                 runtime=runtime,
                 rank_isolation="any" if rank_any_isolation else None,
                 extend=extend,
+                executor=opened,
             )
         except KeyboardInterrupt:
             so_far = tally(store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import uuid
 from collections.abc import Sequence
@@ -32,8 +33,6 @@ _OWNER = "harness.owner"
 _PYTHON = "/opt/venv/bin/python"
 _CONFLICT = 409
 
-_FIRST_GPU = DeviceRequest(device_ids=["0"], capabilities=[["gpu"]])
-
 _running: set[str] = set()
 """Names of the containers that this process is waiting for, or has started ahead."""
 
@@ -41,6 +40,12 @@ _left: set[str] = set()
 """Names of containers that this process is done with, and that may still be there: its engine failed meanwhile."""
 
 _starters = ThreadPoolExecutor(1, "harness-starter")
+
+
+def _gpu() -> DeviceRequest:
+    """The GPU that this process computes on: the first of those that it may see."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    return DeviceRequest(device_ids=[visible or "0"], capabilities=[["gpu"]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +208,7 @@ class DockerSandbox:
             "healthcheck": {"test": ["NONE"]},
             "stop_signal": "SIGKILL",
             "mounts": [_bind(mount) for mount in mounts],
-            "device_requests": [_FIRST_GPU] if limits.device == "cuda" else [],
+            "device_requests": [_gpu()] if limits.device == "cuda" else [],
         }
 
     def _cpus(self, limits: Limits) -> int:
