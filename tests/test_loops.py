@@ -144,13 +144,15 @@ def test_shinkas_files_of_a_failure(tmp_path: Path) -> None:
 @needs("inspect_ai")
 def test_inspect_scores_what_a_model_answers(tmp_path: Path) -> None:
     from inspect_ai import eval as evaluated
-    from inspect_ai.model import ModelOutput, get_model
+    from inspect_ai.model import ModelOutput, ModelUsage, get_model
 
     from harness.loops.inspect_task import pruning
 
     mark = tmp_path / "mark"
     contents = [answer(mark), "I would rather not.", "```python\ndef prune(task):\n    1 / 0\n```\n"]
     outputs = [ModelOutput.from_content("mockllm/model", content) for content in contents]
+    for output in outputs:
+        output.usage = ModelUsage()  # else it is counted, by tables that are fetched
     model = get_model("mockllm/model", custom_outputs=outputs)
     options = {name: value for name, value in OPTIONS.items() if name != "sparsities"}
     task = pruning(template="terse", sparsities="0.5", **options)
@@ -175,11 +177,15 @@ def test_inspect_scores_what_a_model_answers(tmp_path: Path) -> None:
 
 
 @needs("inspect_ai")
-def test_inspect_eval_takes_the_task_from_a_file(tmp_path: Path) -> None:
-    (tmp_path / "pruning.py").write_text("from harness.loops.inspect_task import pruning\n")
+def test_inspect_eval_takes_the_task_from_the_module(tmp_path: Path) -> None:
+    import harness.loops.inspect_task
+
     options = ["-T", "template=terse", "-T", "sparsities=0.5,2:4", "-T", "sandbox=bubblewrap", "-T", "eval_windows=2"]
-    quiet = ["--model", "mockllm/model", "--limit", "1", "--display", "none", "--log-dir", "logs"]
-    run("inspect_ai", "eval", "pruning.py", *quiet, "--log-format", "json", *options, folder=tmp_path)
+    quiet = ["--model", "openai-api/loop/fake", "--limit", "1", "--display", "none", "--log-dir", "logs"]
+    with OpenAIServer("I would rather not.") as server:
+        command = ["eval", f"{harness.loops.inspect_task.__file__}@pruning", *quiet, "--log-format", "json", *options]
+        run("inspect_ai", *command, folder=tmp_path, LOOP_API_KEY="none", LOOP_BASE_URL=server.url)
+        assert len(server.requests) == 1
     (log,) = (tmp_path / "logs").glob("*.json")
     (sample,) = json.loads(log.read_text())["samples"]
     score = sample["scores"]["perplexity"]

@@ -1,8 +1,7 @@
 """inspect_ai: a task whose samples are ideas, and a scorer that runs the answers. The one module that imports it.
 
-    inspect eval FILE@pruning --model openai/o1 -T template=terse
-
-where FILE has the line `from harness.loops.inspect_task import pruning`.
+    inspect eval $(python -c "import harness.loops.inspect_task as t; print(t.__file__)")@pruning \
+        --model openai/o1 -T template=terse
 """
 
 from __future__ import annotations
