@@ -162,9 +162,10 @@ def _submit(
 
 
 def _note(attempt: Attempt, result: Completion | EndpointFault, asked: Asked, task: console.Task) -> None:
-    """Count what became of an attempt of a batch; a fault that many have is told once."""
+    """Count what became of an attempt of a batch; a fault that many have in a row is told once."""
     if isinstance(result, EndpointFault):
-        if str(result) not in {str(fault) for fault in asked.faults.values()}:
+        before = next(reversed(asked.faults.values()), None)
+        if str(result) != str(before):
             console.notice(console.plain(f"{attempt.id}: {result.status}: {result}").replace("\n", " "))
         asked.faults[attempt.id] = result
     else:

@@ -230,6 +230,14 @@ def test_a_batch_that_the_endpoint_has_forgotten_after_a_month_is_asked_again() 
         assert len(server.batches.batches) == 2
 
 
+def test_other_generators_are_asked_directly_beside_a_batch() -> None:
+    with OpenAIServer(CODE) as server, OpenAIServer(CODE, "refuse") as other:
+        both = f'{study(server).source}\n[[generators]]\nmodel = "model-1"\nendpoint = "{other.url}"\n'
+        assert ask(parse(both, "asked.toml")).answered == 20
+        assert (len(server.batches.ids()), len(server.requests)) == (10, 0)
+        assert (len(other.batches.ids()), len(other.requests)) == (0, 10)
+
+
 def test_options_that_the_model_does_not_take_are_left_out_by_the_next_run() -> None:
     with OpenAIServer(CODE) as server:
         server.rejects = {"temperature": "param"}
