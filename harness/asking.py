@@ -7,20 +7,22 @@ answer, because of the endpoint, is asked by the next run of the study.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import archive, console
+from harness.batches import Batches
 from harness.errors import EndpointFault, Fault, UsageError
 from harness.gates import Budget, Gate
 from harness.generation import Generator, reachable
 from harness.ledger import Attempt, AttemptRecorder, Call, Ledger
-from harness.prices import Price, cost, price, usage
+from harness.prices import Price
 from harness.records import Completion, Exchange
-from harness.stages import candidate, completion
+from harness.settling import dollars_of, keep, prices, read, received
+from harness.stages import completion
 from harness.study import Study, StudyGenerator
 
 ARCHIVE = Path("generated")
@@ -30,8 +32,6 @@ _TURNS = 3
 """How often an endpoint may answer what is no answer."""
 _IN_A_ROW = 5
 """Attempts that fail one after another until a generator is given up for this run."""
-_WORRY_CHARACTERS = 3
-"""Of text for a token, where an endpoint counts none and the cost has a limit: rather too many tokens than too few."""
 _PAUSE_SECONDS = 1.0
 
 
@@ -44,24 +44,9 @@ class Asked:
     faults: dict[str, Fault] = field(default_factory=dict)
     """By attempt: why it was not answered."""
     unasked: list[str] = field(default_factory=list)
-    """For which there was no money left."""
+    """For which there was no money left, or not enough to be sure."""
     spent: float = 0.0
     """US dollars, in all runs, as far as prices are known."""
-
-
-def prices(study: Study) -> dict[str, Price | None]:
-    """Of each generator by its label; None where neither the study nor the bundled table has it.
-
-    Raises:
-        UsageError: the study has a `max_cost`, and a price is not known.
-    """
-    found = {generator.label: _price(generator) for generator in study.generators}
-    if study.max_cost is not None and (lacking := [label for label, at in found.items() if at is None]):
-        raise UsageError(
-            f"study {study.name!r}: max_cost needs the price of {lacking[0]!r}: give that generator an input_price and"
-            " an output_price, in US dollars for a million tokens"
-        )
-    return found
 
 
 def ask(study: Study, attempts: Sequence[Attempt], ledger: Ledger, root: Path = ARCHIVE) -> Asked:
@@ -78,9 +63,11 @@ def ask(study: Study, attempts: Sequence[Attempt], ledger: Ledger, root: Path = 
         calls = ledger.calls()
         asked = Asked(spent=_spent(attempts, calls, at))
         waiting = _settled(attempts, calls, at, root, asked)
-        if waiting:
+        if waiting or ledger.batches.running():
             archive.check_writable(root)
-            _ask_all(study, waiting, ledger, at, root, asked)
+            budget = Budget(study.max_cost, asked.spent)
+            with Batches(study, attempts, calls, ledger, budget, at) as batches:
+                _ask_all(study, waiting, ledger, at, root, asked, batches, budget)
     return asked
 
 
@@ -89,8 +76,8 @@ def _spent(attempts: Sequence[Attempt], calls: Mapping[str, list[Call]], at: Map
     total = 0.0
     for attempt in attempts:
         for call in calls.get(attempt.id, []):
-            if call.exchange is not None and (answer := _read(attempt.model, call.exchange)) is not None:
-                total += _cost(answer, at[attempt.generator])[0] or 0.0
+            if call.exchange is not None and (answer := read(attempt.model, call.exchange)) is not None:
+                total += dollars_of(answer, at[attempt.generator])[0] or 0.0
     return total
 
 
@@ -108,7 +95,7 @@ def _settled(
         if attempt.id in archived:
             _check_archived(attempt, archived[attempt.id])
         elif (answer := received(attempt.model, calls.get(attempt.id, []))) is not None:
-            _archive(attempt, answer, at[attempt.generator], root)
+            keep(attempt, answer, at[attempt.generator], root)
         else:
             waiting.append(attempt)
             continue
@@ -121,21 +108,6 @@ def _check_archived(attempt: Attempt, folder: Path) -> None:
         raise UsageError(f"{folder} answers another prompt: give the study another name, or move that folder away")
 
 
-def received(model: str, calls: Iterable[Call]) -> Completion | None:
-    """The answer of a model among the calls of one attempt, if there is one."""
-    found = (_read(model, call.exchange) for call in calls if call.exchange is not None)
-    return next((answer for answer in found if answer is not None), None)
-
-
-def _read(model: str, exchange: Exchange) -> Completion | None:
-    if exchange.status not in (200, 400):
-        return None
-    try:
-        return completion.answer(model, exchange)
-    except EndpointFault:
-        return None
-
-
 def _ask_all(
     study: Study,
     waiting: Sequence[Attempt],
@@ -143,43 +115,84 @@ def _ask_all(
     at: dict[str, Price | None],
     root: Path,
     asked: Asked,
+    batches: Batches,
+    budget: Budget,
 ) -> None:
-    budget = Budget(study.max_cost, asked.spent)
+    """Submit batches, ask directly what is in none, and then wait for the batches."""
     with ExitStack() as stack, console.progress(f"asking for {study.name}", len(waiting)) as task:
-        running: dict[Future[None], Attempt] = {}
-        for generator in study.generators:
-            mine = [attempt for attempt in waiting if attempt.generator == generator.label]
-            if not mine:
-                continue
-            reached = stack.enter_context(reachable(_generator(generator)))
-            asker = Asker(reached, generator, ledger, budget, at[generator.label], root)
-            pool = stack.enter_context(ThreadPoolExecutor(generator.concurrency))
-            running |= {pool.submit(asker.ask, attempt): attempt for attempt in mine}
         try:
+            left = _submit(study, waiting, batches, asked, task)
+            running: dict[Future[None], Attempt] = {}
+            for generator in study.generators:
+                mine = [attempt for attempt in left if attempt.generator == generator.label]
+                if not mine:
+                    continue
+                reached = stack.enter_context(reachable(_generator(generator)))
+                asker = Asker(reached, generator, ledger, budget, at[generator.label], root)
+                pool = stack.enter_context(ThreadPoolExecutor(generator.concurrency))
+                running |= {pool.submit(asker.ask, attempt): attempt for attempt in mine}
             _gather(running, asked, task)
-        except BaseException:
-            for future in running:
-                future.cancel()
-            if left := sum(not future.done() for future in running):
-                console.notice(f"waiting for {left} answers that are on their way; Ctrl-C leaves them")
-            raise
+            for attempt, result in batches.results():
+                if not isinstance(result, EndpointFault):
+                    price = at[attempt.generator]
+                    budget.add(dollars_of(result, price, budget.limited)[0])
+                    keep(attempt, result, price, root)
+                _note(attempt, result, asked, task)
         finally:
             asked.spent = budget.spent
 
 
-def _gather(running: Mapping[Future[None], Attempt], asked: Asked, task: console.Task) -> None:
-    for future in as_completed(running):
-        attempt = running[future]
-        try:
-            future.result()
-        except NoMoneyError:
-            asked.unasked.append(attempt.id)
-        except EndpointFault as fault:
-            asked.faults[attempt.id] = fault
-            console.notice(console.plain(f"{attempt.id}: {fault.status}: {fault}").replace("\n", " "))
+def _submit(
+    study: Study, waiting: Sequence[Attempt], batches: Batches, asked: Asked, task: console.Task
+) -> list[Attempt]:
+    """Submit all batches; what is to be asked directly."""
+    left = batches.resume(waiting)
+    direct = []
+    for generator in study.generators:
+        mine = [attempt for attempt in left if attempt.generator == generator.label]
+        if generator.batch and mine:
+            for attempt in batches.add(generator, mine):
+                asked.unasked.append(attempt.id)
+                task.advance()
         else:
-            asked.answered += 1
-        task.advance()
+            direct += mine
+    for attempt, result in batches.submit():
+        _note(attempt, result, asked, task)
+    return direct
+
+
+def _note(attempt: Attempt, result: Completion | EndpointFault, asked: Asked, task: console.Task) -> None:
+    """Count what became of an attempt of a batch; a fault that many have in a row is told once."""
+    if isinstance(result, EndpointFault):
+        before = next(reversed(asked.faults.values()), None)
+        if str(result) != str(before):
+            console.notice(console.plain(f"{attempt.id}: {result.status}: {result}").replace("\n", " "))
+        asked.faults[attempt.id] = result
+    else:
+        asked.answered += 1
+    task.advance()
+
+
+def _gather(running: Mapping[Future[None], Attempt], asked: Asked, task: console.Task) -> None:
+    try:
+        for future in as_completed(running):
+            attempt = running[future]
+            try:
+                future.result()
+            except NoMoneyError:
+                asked.unasked.append(attempt.id)
+            except EndpointFault as fault:
+                asked.faults[attempt.id] = fault
+                console.notice(console.plain(f"{attempt.id}: {fault.status}: {fault}").replace("\n", " "))
+            else:
+                asked.answered += 1
+            task.advance()
+    except BaseException:
+        for future in running:
+            future.cancel()
+        if left := sum(not future.done() for future in running):
+            console.notice(f"waiting for {left} answers that are on their way; Ctrl-C leaves them")
+        raise
 
 
 class NoMoneyError(Exception):
@@ -229,8 +242,8 @@ class Asker:
                     self._given_up = fault
                 raise
             self._failed = 0
-            self._budget.add(_cost(answer, self._price, self._budget.limited)[0])
-        _archive(attempt, answer, self._price, self._root)
+            self._budget.add(dollars_of(answer, self._price, self._budget.limited)[0])
+        keep(attempt, answer, self._price, self._root)
 
     def _answer(self, attempt: Attempt) -> Completion:
         recorder = _GateRecorder(self._ledger.recorder(attempt.id), self._gate)
@@ -274,43 +287,6 @@ class _GateRecorder:
         self.answered = exchange.status == 200
         if exchange.status == 429:
             self._gate.narrow()
-
-
-def _archive(attempt: Attempt, answer: Completion, at: Price | None, root: Path) -> None:
-    source, status, message = candidate.extract(answer)
-    dollars, date = _cost(answer, at)
-    archive.archive(
-        attempt.prompt,
-        replace(answer, model=attempt.model),
-        root,
-        source=source,
-        status=status,
-        message=message,
-        cost=None if dollars is None else {"usd": dollars, "prices": date},
-        at=attempt.id,
-    )
-
-
-def _cost(answer: Completion, at: Price | None, limited: bool = False) -> tuple[float | None, str | None]:
-    """US dollars of an answer and the date of the prices; where the cost is `limited`, rather a guess than nothing."""
-    counted = usage(answer.response)
-    if limited and counted.cost is None and None in (counted.input_tokens, counted.output_tokens):
-        asked = len(str(answer.request.get("body", "")))
-        counted = replace(
-            counted,
-            input_tokens=asked // _WORRY_CHARACTERS,
-            output_tokens=len(answer.text) // _WORRY_CHARACTERS,
-        )
-    dollars = cost(counted, at)
-    if counted.cost is not None:
-        return dollars, "endpoint"
-    return dollars, None if dollars is None or at is None else at.date
-
-
-def _price(generator: StudyGenerator) -> Price | None:
-    if generator.input_price is not None and generator.output_price is not None:
-        return Price(generator.input_price, generator.output_price, "study file")
-    return price(generator.model)
 
 
 def _generator(asked: StudyGenerator) -> Generator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 
@@ -47,6 +48,7 @@ class Budget:
     def __init__(self, most: float | None, spent: float) -> None:
         self._most = most
         self._spent = spent
+        self._reserved = 0.0
         self._lock = threading.Lock()
 
     @property
@@ -61,7 +63,16 @@ class Budget:
 
     def left(self) -> bool:
         """Whether another request may be made."""
-        return self._most is None or self._spent < self._most
+        return self._most is None or self._spent + self._reserved < self._most
+
+    def rest(self) -> float:
+        """US dollars that are neither spent nor reserved; infinite where there is no limit."""
+        return math.inf if self._most is None else max(0.0, self._most - self._spent - self._reserved)
+
+    def reserve(self, dollars: float) -> None:
+        """Count what will be spent, or with a minus what now will not, or is."""
+        with self._lock:
+            self._reserved += dollars
 
     def add(self, dollars: float | None) -> None:
         """Count what an answer cost; None where that is not known."""

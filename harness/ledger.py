@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from harness.batch_ledger import BatchLedger
 from harness.errors import StorageFault, UsageError
 from harness.records import Exchange, Prompt
 from harness.store import Store
@@ -87,6 +88,11 @@ class Ledger:
             except BlockingIOError:
                 raise UsageError(f"{path.parent}: another process is asking for this study: wait for it") from None
             yield
+
+    @property
+    def batches(self) -> BatchLedger:
+        """Its part on batches."""
+        return BatchLedger(self._store, self._lock)
 
     def promise(self, attempts: Sequence[Attempt]) -> None:
         """Put the list of attempts on file, or see that it is the one on file.

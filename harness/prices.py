@@ -24,6 +24,16 @@ class Price:
     """Reasoning included."""
     date: str
     """Of the table that it stands in, ISO 8601; `study file` where a study gives it."""
+    batch_discount: float = 0.0
+    """The fraction by which an answer out of a batch costs less."""
+
+    @property
+    def batched(self) -> Price:
+        """Of an answer out of a batch."""
+        if not self.batch_discount:
+            return self
+        left = 1 - self.batch_discount
+        return Price(self.input * left, self.output * left, f"{self.date}, batch discount {self.batch_discount:g}")
 
 
 @dataclass(frozen=True, slots=True)

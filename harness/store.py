@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from harness.errors import StorageFault
 from harness.records import Measurement, Score, Zeros
 
-_VERSION = 4
+_VERSION = 5
 _APPLICATION_ID = 0x5052_554E  # "PRUN": tells a file of ours from any other program's
 _BUSY_SECONDS = 30.0
 
@@ -44,6 +44,13 @@ _LEDGER = (
     "CREATE TABLE call (number INTEGER PRIMARY KEY, attempt TEXT NOT NULL REFERENCES attempt, sent TEXT NOT NULL,"
     " request TEXT NOT NULL, status INTEGER, headers TEXT, response BLOB, seconds REAL)",
 )
+_BATCHES = (
+    "CREATE TABLE batch (number INTEGER PRIMARY KEY, generator TEXT NOT NULL, url TEXT NOT NULL, api TEXT NOT NULL,"
+    " mark TEXT NOT NULL, created TEXT NOT NULL, input_file TEXT, id TEXT, ended TEXT)",
+    "CREATE TABLE batch_call (call INTEGER PRIMARY KEY REFERENCES call, batch INTEGER NOT NULL REFERENCES batch)",
+    "CREATE TABLE batch_line (batch INTEGER NOT NULL REFERENCES batch, file TEXT NOT NULL, position INTEGER NOT NULL,"
+    " line BLOB NOT NULL, PRIMARY KEY (batch, file, position))",
+)
 SCHEMA = (
     "CREATE TABLE study (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, text TEXT NOT NULL,"
     " text_sha256 TEXT NOT NULL, settings TEXT NOT NULL, rank_isolation TEXT NOT NULL)",
@@ -61,10 +68,11 @@ SCHEMA = (
     _ENVIRONMENT,
     _ORIGIN,
     *_LEDGER,
+    *_BATCHES,
 )
 """What makes the tables, word for word as SQLite keeps it."""
 
-_UPGRADES = {1: (_ZEROS,), 2: (_ENVIRONMENT, _ORIGIN), 3: _LEDGER}
+_UPGRADES = {1: (_ZEROS,), 2: (_ENVIRONMENT, _ORIGIN), 3: _LEDGER, 4: _BATCHES}
 """What a file of an earlier version lacks."""
 
 

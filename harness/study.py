@@ -62,6 +62,17 @@ class StudyGenerator(BaseModel):
     """US dollars for a million tokens of the prompt [the bundled table's, which has its date]."""
     output_price: float | None = Field(None, ge=0)
     """Likewise of the answer, reasoning included."""
+    batch: bool = False
+    """Whether all is asked at once through the endpoint's batch API, and answered within a day; `concurrency` is then
+    of no account."""
+    batch_discount: float | None = Field(None, ge=0, le=1)
+    """The fraction by which an answer out of a batch costs less, such as `0.5`: none is assumed."""
+
+    @model_validator(mode="after")
+    def _batch_elsewhere(self) -> StudyGenerator:
+        if self.batch and self.model.startswith("local:"):
+            raise PydanticCustomError("batch", "a model on this machine has no batch API", {"key": "batch"})
+        return self
 
     @property
     def label(self) -> str:

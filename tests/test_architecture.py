@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 OWNERS = {
-    "openai": ["harness/stages/completion.py"],
+    "openai": ["harness/batch_endpoint.py", "harness/stages/completion.py"],
     "jinja2": ["harness/templates.py"],
     "markdown_it": ["harness/answers.py"],
     "pydantic": ["harness/store.py", "harness/study.py"],

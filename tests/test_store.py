@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import StorageFault
+from harness.ledger import Ledger
 from harness.records import Failure, Score, Zeros
 from harness.status import Status
 from harness.store import Cell, Plan, Store
@@ -241,11 +242,30 @@ def test_an_unusable_file_is_refused_in_one_line_and_left_alone(tmp_path: Path, 
     assert (file.read_bytes() if file.is_file() else b"") == before
 
 
+BATCHES = ("batch_line", "batch_call", "batch")
+
+
+def test_a_file_of_the_version_before_batches_keeps_its_calls(path: Path) -> None:
+    with sqlite3.connect(path) as own:
+        for table in BATCHES:
+            own.execute(f"DROP TABLE {table}")
+        own.execute("INSERT INTO attempt VALUES ('a', 0, '{}')")
+        own.execute("INSERT INTO call (attempt, sent, request) VALUES ('a', '2026-01-01T00:00:00+00:00', '{}')")
+        own.execute("PRAGMA user_version = 4")
+    own.close()
+    with Store(path) as store:
+        ledger = Ledger(store)
+        assert [call.attempt for call in ledger.calls()["a"]] == ["a"]
+        assert ledger.batches.running() == []
+        batch = ledger.batches.open("g", "http://127.0.0.1/v1", "chat", [("a", {"body": {}})])
+        assert ledger.batches.running() == [batch]
+
+
 def test_a_file_of_the_first_version_is_brought_up_to_this_one(path: Path) -> None:
     with Store(path) as store:
         store.add_score(CELLS[0], fake_score("wanda"))
     with sqlite3.connect(path) as own:
-        for table in ("zeros", "origin", "environment", "call", "attempt", "promise"):
+        for table in ("zeros", "origin", "environment", *BATCHES, "call", "attempt", "promise"):
             own.execute(f"DROP TABLE {table}")
         own.execute("UPDATE measurement SET record = json_remove(record, '$.layers', '$.dense_text')")
         own.execute("PRAGMA user_version = 1")

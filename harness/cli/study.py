@@ -55,6 +55,7 @@ def run(
     from harness import console
     from harness.errors import HarnessError
     from harness.executors import Options, open_executor
+    from harness.ledger import Ledger
     from harness.store import Store
     from harness.study import default_results, load
     from harness.study_run import run as run_study
@@ -82,8 +83,11 @@ def run(
             )
         except KeyboardInterrupt:
             so_far = tally(store)
+            submitted = any(batch.id is not None for batch in Ledger(store).batches.running())
+            waiting = ", and what was submitted as a batch runs on" if submitted else ""
             console.notice(
-                f"stopped with {so_far.scored} of {so_far.planned} cells done; the same command goes on from there"
+                f"stopped with {so_far.scored} of {so_far.planned} cells done{waiting}; the same command goes on from"
+                " there"
             )
             sys.exit(130)
         if final.faults:
@@ -94,8 +98,8 @@ def run(
             )
     if final.unasked:
         raise HarnessError(
-            f"{final.unasked} attempts were not asked: max_cost ({described.max_cost:g} US dollars) is spent; raise it"
-            f" in the study file, and run the same command"
+            f"{final.unasked} attempts were not asked: max_cost ({described.max_cost:g} US dollars) is spent, or"
+            f" would not reach; raise it in the study file, and run the same command"
         )
     console.notice(
         f"{final.scored} of {final.planned} cells done; next: harness report {results if results else described.name}"
@@ -191,8 +195,11 @@ def _show(store: Store) -> None:
 
 def _show_attempts(store: Store, screen: Console) -> None:
     """How many of the promised attempts were answered; nothing where none was promised."""
-    from harness.asking import received
+    from rich.text import Text
+
+    from harness.console import plain
     from harness.ledger import Ledger
+    from harness.settling import received
 
     ledger = Ledger(store)
     promised = ledger.promised()
@@ -202,3 +209,6 @@ def _show_attempts(store: Store, screen: Console) -> None:
     answered = sum(received(one["model"], calls.get(one["id"], [])) is not None for one in listed)
     sent = sum(len(made) for made in calls.values())
     screen.print(f"{answered} of {len(listed)} attempts answered by {sent} requests; their list: {promised[:16]}")
+    for batch in ledger.batches.running():
+        if batch.id is not None:
+            screen.print(Text(plain(f"batch {batch.id} of {batch.generator} is at {batch.url}", 500)))

@@ -1,4 +1,4 @@
-"""Completion: one request to a model, and its raw answer. Only this module imports openai.
+"""Completion: one request to a model, and its raw answer. Only this module and harness/batch_endpoint.py import openai.
 
 Nothing is sent but the model's name and one user message, unless asked for; and what an endpoint says that it does not
 take, such as a temperature for a reasoning model, is left out or spelt otherwise, and it is asked again. The key is
@@ -10,18 +10,15 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from harness import endpoints
 from harness.console import notice, plain
 from harness.errors import EndpointFault
 from harness.records import Completion, Exchange, Prompt, Recorder
-
-if TYPE_CHECKING:
-    import openai
 
 Api = Literal["chat", "responses"]
 """Chat Completions, which every endpoint speaks, or Responses, OpenAI's own."""
@@ -30,7 +27,8 @@ RETRIES = 2
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _REFUSALS = {"content_filter", "content_policy_violation", "invalid_prompt"}
 """Error codes with which an endpoint declines a prompt because of its content: an answer, not a fault."""
-_PATHS = {"chat": "chat/completions", "responses": "responses"}
+PATHS = {"chat": "chat/completions", "responses": "responses"}
+"""Of the two ways to ask, below the base URL."""
 _HEADERS = ("content-type", "retry-after", "x-request-id", "openai-processing-ms")
 """What is kept of an answer's headers."""
 _NOT_TAKEN = re.compile(
@@ -39,7 +37,6 @@ _NOT_TAKEN = re.compile(
 """How endpoints say that they do not take an option; a value that is out of range is the user's to mend."""
 _LIMITS = {"max_tokens", "max_output_tokens"}
 """Options that nothing stands in for: without them, an answer has no limit."""
-
 
 _HINTS = {
     400: "leave out the options that it names",
@@ -111,7 +108,7 @@ def complete(
     unsupported = set() if unsupported is None else unsupported
     options = {"max_tokens": max_tokens, "temperature": temperature, "reasoning_effort": reasoning_effort}
     while True:
-        body = _body(prompt.text, model, api, options, unsupported)
+        body = body_of(prompt.text, model, api, options, unsupported)
         try:
             exchange = _post(endpoint, key, api, body, timeout_seconds, retries, recorder or _NoRecorder())
             return answer(model, exchange)
@@ -154,7 +151,8 @@ def text_of(response: Any) -> str | None:
         return None
 
 
-def _body(text: str, model: str, api: Api, options: dict[str, Any], unsupported: set[str]) -> dict[str, Any]:
+def body_of(text: str, model: str, api: Api, options: dict[str, Any], unsupported: set[str]) -> dict[str, Any]:
+    """What is sent, without the options that are None or known not to be taken."""
     asked = {"messages": [{"role": "user", "content": text}]} if api == "chat" else {"input": text}
     body: dict[str, Any] = {"model": model, **asked}
     for name, value in options.items():
@@ -187,8 +185,7 @@ def _post(
     import openai  # noqa: PLC0415 - takes a second to import
 
     url = endpoint.base_url
-    direct = urlsplit(url).hostname in _LOOPBACK  # a proxy of the environment cannot reach this machine
-    request = {"method": "POST", "url": f"{url}/{_PATHS[api]}", "body": body}
+    request = {"method": "POST", "url": f"{url}/{PATHS[api]}", "body": body}
     seen: list[Exchange] = []
     started: list[tuple[float, str]] = []
 
@@ -212,7 +209,7 @@ def _post(
             base_url=url,
             timeout=timeout_seconds,
             max_retries=retries,
-            http_client=openai.DefaultHttpxClient(trust_env=not direct, event_hooks=hooks),
+            http_client=openai.DefaultHttpxClient(trust_env=not is_loopback(url), event_hooks=hooks),
         ) as client:
             if api == "chat":
                 client.chat.completions.with_raw_response.create(**body)
@@ -221,10 +218,11 @@ def _post(
     except openai.APIStatusError as error:
         if error.status_code == 400 and error.code in _REFUSALS:
             return seen[0]
-        if error.status_code in (400, 422) and (option := _blamed(error, body)):
-            raise _UnsupportedError(option, _redact(key, plain(_said(error.body), 300))) from None
+        if error.status_code in (400, 422) and (option := _blamed(error.body, body)):
+            raise _UnsupportedError(option, redact(key, plain(words(error.body), 300))) from None
         refused = error.status_code in (401, 403, 404)
-        said = _redact(key, _failed(error, endpoint, body["model"]))
+        asked = f"model {body['model'][:80]!r}"
+        said = redact(key, explained(error.status_code, error.body, endpoint, asked))
         raise EndpointFault(said, passing=not refused, limited=error.status_code == 429) from None
     except openai.APITimeoutError:
         times = f"{retries + 1} times: give a longer --timeout"
@@ -234,34 +232,53 @@ def _post(
         said = f"cannot reach {url} ({cause}): check the base URL and the network"
         raise EndpointFault(said, passing=True) from None
     except openai.OpenAIError as error:
-        raise EndpointFault(_redact(key, f"{url} could not be asked: {plain(str(error), 300)}")) from None
+        raise EndpointFault(redact(key, f"{url} could not be asked: {plain(str(error), 300)}")) from None
     return seen[0]
 
 
-def _blamed(error: openai.APIStatusError, body: dict[str, Any]) -> str | None:
-    """The option of the request that the endpoint says it does not take."""
-    sent = [name for name in body if name not in ("model", "messages", "input")]
-    said = _said(error.body)
-    if not _NOT_TAKEN.search(f"{error.code} {said}"):
+def is_loopback(url: str) -> bool:
+    """Whether it is on this machine, which a proxy of the environment cannot reach."""
+    return urlsplit(url).hostname in _LOOPBACK
+
+
+def not_taken(exchange: Exchange) -> str | None:
+    """The option that a recorded answer says is not taken; None where it blames none that can be left out."""
+    try:
+        found = json.loads(exchange.content) if exchange.status in (400, 422) else None
+    except (ValueError, RecursionError):
         return None
-    named = str(error.param or "").partition(".")[0]
+    blamed = _blamed(found.get("error", found), exchange.request["body"]) if isinstance(found, dict) else None
+    return None if blamed in _LIMITS else blamed
+
+
+def _blamed(error: object, body: dict[str, Any]) -> str | None:
+    """The option of the request that the endpoint says it does not take."""
+    code, param = (error.get("code"), error.get("param")) if isinstance(error, dict) else (None, None)
+    sent = [name for name in body if name not in ("model", "messages", "input")]
+    said = words(error)
+    if not _NOT_TAKEN.search(f"{code} {said}"):
+        return None
+    named = str(param or "").partition(".")[0]
     return named if named in sent else next((name for name in sent if re.search(rf"\b{name}\b", said)), None)
 
 
-def _failed(error: openai.APIStatusError, endpoint: endpoints.Endpoint, model: str) -> str:
-    said = plain(_said(error.body) or f"HTTP {error.status_code}", 300).replace("\n", " ")
-    hint = _HINTS.get(error.status_code, "try again later").replace("OPENAI_API_KEY", endpoint.key_variable)
-    return f"{endpoint.base_url} answered HTTP {error.status_code} for model {model[:80]!r}: {said}; {hint}"
+def explained(
+    status: int, error: object, endpoint: endpoints.Endpoint, asked: str, hints: Mapping[int, str] = _HINTS
+) -> str:
+    """A line on an answer to `asked` that is an error: what the endpoint says, and what to do."""
+    said = plain(words(error) or f"HTTP {status}", 300).replace("\n", " ")
+    hint = hints.get(status, "try again later").replace("OPENAI_API_KEY", endpoint.key_variable)
+    return f"{endpoint.base_url} answered HTTP {status} for {asked}: {said}; {hint}"
 
 
-def _said(error: object) -> str:
+def words(error: object) -> str:
     """The message of an error object, whatever its form."""
     if isinstance(error, dict):
-        return _said(error.get("message") or error.get("error") or error.get("detail"))
+        return words(error.get("message") or error.get("error") or error.get("detail"))
     return error.strip() if isinstance(error, str) and not error.lstrip().startswith("<") else ""
 
 
-def _redact(key: str, text: str) -> str:
+def redact(key: str, text: str) -> str:
     """`text` without the key, in case that an endpoint repeats it."""
     return text.replace(key, "[key]") if len(key) >= 8 else text
 
@@ -274,7 +291,7 @@ def _declined(response: dict[str, Any], endpoint: str) -> Read | None:
     """Of an error object in the place of an answer; None where there is none."""
     if not (error := response.get("error")):
         return None
-    said = _said(error)
+    said = words(error)
     if isinstance(error, dict) and error.get("code") in _REFUSALS:
         return "", "content_filter", said or "the endpoint declined the prompt"
     why = plain(said, 300) or "it does not say which"

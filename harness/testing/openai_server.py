@@ -1,4 +1,4 @@
-"""A loopback server that speaks Chat Completions, remembers what it was asked, and misbehaves when told to.
+"""A loopback server that speaks Chat Completions and batches, remembers what it was asked, and misbehaves if told to.
 
 with OpenAIServer("```python\\ndef prune(task): ...\\n```") as server:
     ...complete(prompt, "o1", base_url=server.url, ...)
@@ -14,6 +14,9 @@ import time
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
+
+from harness.testing.batch_server import BatchServer, Reply
 
 Behaviour = Literal[
     "answer",
@@ -64,6 +67,8 @@ class OpenAIServer:
         self.delay_seconds = delay_seconds
         self.rejects: dict[str, Literal["param", "words", "range"]] = {}
         """Options that are answered with HTTP 400: named as `param`, in words alone, or for their value."""
+        self.batches = BatchServer(self._answered)
+        """What is asked through batches; each line of one is a request to `behaviours`, too."""
         self._behaviours = list(behaviours) or ["answer"]
         self._repeat = repeat
         self._lock = threading.Lock()
@@ -90,6 +95,12 @@ class OpenAIServer:
         """Do this from the next request on, in the place of what was to come."""
         self._behaviours = list(behaviours)
 
+    def _answered(self, body: dict[str, Any], path: str) -> Reply:
+        """The answer to a line of a batch."""
+        if rejected := next((name for name in self.rejects if name in body), None):
+            return 400, _rejection(rejected, self.rejects[rejected])
+        return _reply(self._next(), self.text, path, body, {})
+
     def _next(self) -> Behaviour:
         with self._lock:
             return self._taken()
@@ -103,22 +114,40 @@ class OpenAIServer:
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                parts = urlsplit(self.path)
+                self._reply(owner.batches.get(parts.path.removeprefix("/v1"), parse_qs(parts.query)))
+
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
+                content = self.rfile.read(int(self.headers.get("content-length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
+                if (path := self.path.removeprefix("/v1")) in ("/files", "/batches"):
+                    self._reply(owner.batches.post(path, headers, content))
+                    return
+                body = json.loads(content)
                 behaviour = owner._next()
                 owner.requests.append(Request(self.path, headers, body, behaviour))
                 if behaviour == "drop":
-                    self.connection.shutdown(socket.SHUT_RDWR)
-                    self.close_connection = True
+                    self._drop()
                     return
                 if behaviour == "slow":
                     owner._stop.wait(owner.delay_seconds)
                 status, content = _reply(behaviour, owner.text, self.path, body, headers)
                 if rejected := next((name for name in owner.rejects if name in body), None):
                     status, content = 400, _rejection(rejected, owner.rejects[rejected])
+                self._reply((-status if behaviour == "cut" else status, content))
+
+            def _drop(self) -> None:
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
+
+            def _reply(self, reply: Reply) -> None:
+                status, content = reply
+                if status == 0:
+                    self._drop()
+                    return
                 try:
-                    self._send(status, content, len(content) // 2 if behaviour == "cut" else len(content))
+                    self._send(abs(status), content, len(content) // 2 if status < 0 else len(content))
                 except OSError:  # the client has gone
                     self.close_connection = True
 
