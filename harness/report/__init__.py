@@ -12,15 +12,18 @@ from harness.overlap import nearest_references
 from harness.report import page
 from harness.report.document import document
 from harness.report.names import displayed
+from harness.report.repair_table import repair_table, to_latex
 from harness.report.results import Results, read
 from harness.report.together import together
 from harness.stages import figure
 from harness.stages.leaderboard import leaderboard, to_csv
 from harness.standings import comparisons
 
-__all__ = ["FILES", "PAGE", "Results", "publish", "read", "together", "write"]
+__all__ = ["FILES", "PAGE", "REPAIR_FILES", "Results", "publish", "read", "together", "write"]
 
 FILES = ("leaderboard.md", "leaderboard.csv", "comparisons.csv", "perplexity.png")
+REPAIR_FILES = ("repairs.csv", "repairs.tex")
+"""Where there were rounds of repairs."""
 PAGE = "html/index.html"
 """What a browser opens; everything that it needs is beside it."""
 
@@ -48,5 +51,9 @@ def publish(results: Results, folder: Path) -> pd.DataFrame:
     contents = (document(results, frame, pairs).encode(), to_csv(frame).encode(), to_csv(pairs).encode(), picture)
     for name, content in zip(FILES, contents, strict=True):
         atomic.write(folder / name, content)
+    if results.repairs:
+        saved = repair_table(results.repairs)
+        for name, text in zip(REPAIR_FILES, (to_csv(saved), to_latex(saved)), strict=True):
+            atomic.write(folder / name, text.encode())
     page.write(results, frame, pairs, (folder / PAGE).parent)
     return frame

@@ -20,6 +20,7 @@ from harness.report.document import CURVES, MODELS, WINS, curve_texts, protocol_
 from harness.report.models import HEADINGS, by_model, texts
 from harness.report.page import candidate, charts, data
 from harness.report.page.code import readable
+from harness.report.repair_table import NOTE, repair_table
 from harness.report.results import Results
 from harness.stages.leaderboard import SUMMARY_HEADINGS, by_sparsity, summary, summary_texts
 from harness.standings import NAME_CHARACTERS, wins
@@ -76,12 +77,14 @@ def _page(template: str, root: str, results: Results, **values: Any) -> str:
 def _index(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, pages: Mapping[str, str]) -> dict[str, Any]:
     by_level, against = by_sparsity(frame), wins(pairs)
     curves, models = over_sparsities(results.scores, results.rank_isolation), by_model(results)
+    saved = repair_table(results.repairs)
     tables = [
         _table("authors", "By author", SUMMARY_HEADINGS, summary_texts(summary(frame))),
         _table("models", "By model", HEADINGS, texts(models), MODELS),
         _table("over", "Over sparsities", curves.columns, curve_texts(curves), CURVES),
         _table("wins", "Human against model", against.columns, against.itertuples(index=False, name=None), WINS),
         _table("failures", "Failures by cause", *_failures(results)),
+        _table("repairs", "Repairs", saved.columns, saved.itertuples(index=False, name=None), NOTE),
         _table("all", "All sparsities", by_level.columns, by_level.itertuples(index=False, name=None)),
     ]
     return {
