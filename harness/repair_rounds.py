@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import pruners, repairs
-from harness.errors import UsageError
+from harness.errors import EndpointFault, UsageError
 from harness.ledger import Ledger
 from harness.store import Plan, Store
 from harness.study import Study, default_results, parse
@@ -45,7 +45,9 @@ def next_round(before: Path) -> Round | None:
     with Store(before, create=False) as store:
         plan, promised, fates = store.plan(), [one["id"] for one in Ledger(store).attempts()], repairs.fates(store)
         met = {(score.target, score.sparsity, score.pruner) for score in store.scores()}
-        met |= {(fault.target, fault.sparsity, fault.pruner) for fault in store.faults()}
+        # a fault of the endpoint is from before the answer came: the cell was not run yet
+        faults = [fault for fault in store.faults() if fault.status != EndpointFault.status]
+        met |= {(fault.target, fault.sparsity, fault.pruner) for fault in faults}
     if plan is None or not promised:
         raise UsageError(f"{before}: no generator was asked, so there is nothing to repair")
     study = parse(plan.text, f"{before}: its study file")

@@ -161,6 +161,10 @@ class Study(BaseModel):
             key = "ideas" if self.generators else "generators"
             raise PydanticCustomError("nothing", "generators and ideas need one another", {"key": key})
         labels = [generator.label for generator in self.generators]
+        for key, names in {"generators": labels, "prompts": self.prompts}.items():
+            if taken := next((name for name in names if repairs.is_repair(f"{self.name}.{name}/")), None):
+                message = "{taken} is what a round of repairs is called"
+                raise PydanticCustomError("taken", message, {"key": key, "taken": repr(taken)})
         if twice := next((label for label in labels if labels.count(label) > 1), None):
             raise PydanticCustomError(
                 "twice", "two generators are called {label}", {"key": "generators", "label": twice}

@@ -16,6 +16,7 @@ from harness.cli import cli, main
 from harness.errors import InputFault, SandboxFault, UsageError
 from harness.ledger import Ledger
 from harness.repairs import Fate, fates
+from harness.report.repairs import read_repairs
 from harness.stages.idea import ideas
 from harness.stages.prompt import render, render_repair
 from harness.status import Status
@@ -186,7 +187,7 @@ def main_raises(*arguments: str) -> None:
 
 def test_rounds_one_after_the_other_end_where_nothing_fails(bad: OpenAIServer) -> None:
     succeed("study", "run", written(bad))
-    bad.behave("answer", "refuse", "refuse")
+    bad.behave("answer", "refuse", "refuse", "answer")
     bad.text = GOOD
     done = invoke("study", "repair", "two", "--rounds", "5")
     assert done.exit_code == 0
@@ -358,6 +359,23 @@ def test_a_wrong_round_is_refused(changes: dict[str, object], message: str) -> N
     text = "\n".join(repair_rounds._lines(keys)) + '\n[[generators]]\nmodel = "o1"\n'
     with pytest.raises(UsageError, match=message):
         parse(text, "round")
+
+
+@pytest.mark.parametrize("more", ['prompts = ["repair-1"]', '[[generators]]\nmodel = "a"\nname = "o1.repair-2"'])
+def test_one_pass_is_not_called_as_a_round(more: str) -> None:
+    head = 'name = "two"\ntargets = ["t"]\nsparsities = [0.5]\nideas = ["*"]\n'
+    generator = "" if "generators" in more else '\n[[generators]]\nmodel = "o1"\n'
+    with pytest.raises(UsageError, match="is what a round of repairs is called"):
+        parse(f"{head}{more}{generator}", "two.toml")
+
+
+@pytest.mark.parametrize("name", ["../two", "/etc/two", "a\0b"])
+def test_a_strangers_study_looks_for_no_rounds_elsewhere(name: str, tmp_path: Path) -> None:
+    outside = tmp_path / "two.repair-1/results.sqlite"
+    outside.parent.mkdir()
+    outside.write_bytes(b"no results file: it would be a fault to read it")
+    with Store(tmp_path / "deeper/here/results.sqlite") as store:
+        assert read_repairs(store, name) == []
 
 
 def test_values_are_written_as_toml() -> None:

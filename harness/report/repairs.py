@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.ledger import Ledger
 from harness.repairs import Fate, fates, repaired_id, round_name
+from harness.resources import is_file
 from harness.store import Store
 
 
@@ -39,19 +40,22 @@ def read_repairs(store: Store, name: str) -> list[Repairs]:
     rounds = list(_rounds(store.path, name))
     if not rounds:
         return []
-    one_pass = fates(store)
     groups: dict[tuple[str, str], list[tuple[Fate, int]]] = {}
-    for facts in Ledger(store).attempts():
-        ends = groups.setdefault((facts["generator"], facts["template"]), [])
-        ends.append(_end(facts["id"], one_pass[facts["id"]], rounds))
+    with store.reading():  # the file may be a stranger's
+        one_pass = fates(store)
+        for facts in Ledger(store).attempts():
+            ends = groups.setdefault((facts["generator"], facts["template"]), [])
+            ends.append(_end(facts["id"], one_pass[facts["id"]], rounds))
     return [_counted(*group, ends, len(rounds)) for group, ends in groups.items()]
 
 
 def _rounds(path: Path, name: str) -> Iterator[Mapping[str, Fate]]:
     """What became of the attempts of each round, by their ids."""
+    if Path(round_name(name, 1)).name != round_name(name, 1):  # a stranger's study, whose name leads elsewhere
+        return
     number = 1
-    while (file := path.parent.parent / round_name(name, number) / path.name).is_file():
-        with Store(file, create=False) as store:
+    while is_file(file := path.parent.parent / round_name(name, number) / path.name):
+        with Store(file, create=False) as store, store.reading():
             plan = store.plan()
             if plan is None or plan.name != round_name(name, number) or not plan.settings.get("repairs"):
                 return

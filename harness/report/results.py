@@ -91,6 +91,7 @@ def read(store_path: Path, rank_isolation: str | None = None) -> Results:
         if plan is None:
             raise StorageFault(f"{store_path}: holds no study; run `harness study run` with it first")
         digests = {cell.pruner: cell.source_sha256 for cell in plan.cells}
+        name = str(plan.name)  # the file may be a stranger's
         return Results(
             plan.name,
             len(plan.cells),
@@ -103,6 +104,6 @@ def read(store_path: Path, rank_isolation: str | None = None) -> Results:
             attempts(digests),
             digests,
             [cell.key for cell in plan.cells],
-            round_of(plan.name)[0] if plan.settings.get("repairs") else None,
-            read_repairs(store, plan.name),
+            round_of(name)[0] if plan.settings.get("repairs") else None,
+            read_repairs(store, name),
         )
