@@ -11,7 +11,7 @@ from harness import pruners, repairs
 from harness.errors import EndpointFault, UsageError
 from harness.ledger import Ledger
 from harness.store import Plan, Store
-from harness.study import Study, default_results, parse
+from harness.study import Study, default_results, load, parse
 
 _STUDY_FILE = "study.toml"
 
@@ -35,7 +35,8 @@ class Round:
 def next_round(before: Path) -> Round | None:
     """The round that asks for what failed in the results file `before`; None where nothing failed.
 
-    A round that was begun is as it was made then; its results lie in a folder beside those of the round before.
+    Its results lie in a folder beside those of the round before. A round that was begun is as its study file has it,
+    which may have been edited since, as by a higher `max_cost`.
 
     Raises:
         UsageError: the study asked no generator, an attempt is not answered or not run, or what is in the folder of the
@@ -61,7 +62,7 @@ def next_round(before: Path) -> Round | None:
         with Store(results, create=False) as store:
             begun = store.plan()
         if begun is not None:
-            return Round(_checked(begun, results, study, promised), results, 0)
+            return Round(_begun(begun, results, study, promised), results, 0)
     failed = [attempt for attempt, fate in fates.items() if fate is repairs.Fate.FAILED]
     if not failed:
         return None
@@ -80,8 +81,9 @@ def _check_complete(study: Study, promised: list[str], not_run: list[str]) -> No
         raise UsageError(f"{again} has {waiting} answers that were not run at each sparsity")
 
 
-def _checked(begun: Plan, results: Path, before: Study, promised: list[str]) -> Study:
-    study = parse(begun.text, f"{results}: its study file")
+def _begun(plan: Plan, results: Path, before: Study, promised: list[str]) -> Study:
+    file = results.with_name(_STUDY_FILE)
+    study = load(str(file)) if file.is_file() else parse(plan.text, f"{results}: its study file")
     if not study.repairs or not set(study.repaired) <= set(promised):
         raise UsageError(f"{results} holds a study that is no round of repairs of {before.name!r}: move it away")
     return study

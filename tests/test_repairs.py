@@ -195,6 +195,25 @@ def test_rounds_one_after_the_other_end_where_nothing_fails(bad: OpenAIServer) -
     assert len(bad.requests) == 2 + 2 + 1 + 1
 
 
+def test_a_round_that_was_stopped_goes_on_and_its_cap_can_be_raised(bad: OpenAIServer) -> None:
+    name = written(bad)
+    Path(name).write_text(Path(name).read_text() + "input_price = 10.0\noutput_price = 50.0\n")  # 2 cents an answer
+    succeed("study", "run", name)
+    bad.behave("unauthorized")
+    assert invoke("study", "repair", "two").exit_code != 0
+    bad.behave("answer")
+    file = Path("results/two.repair-1/study.toml")
+    text = file.read_text()
+    file.write_text(f"max_cost = 0.01\n{text}")
+    assert invoke("study", "repair", "two").exit_code != 0
+    assert sum(request.behaviour == "answer" for request in bad.requests) == 3
+    file.write_text(f"max_cost = 1.0\n{text}")
+    succeed("study", "repair", "two")
+    assert sum(request.behaviour == "answer" for request in bad.requests) == 4
+    with Store(results("two.repair-1"), create=False) as store:
+        assert set(fates(store).values()) == {Fate.FAILED}
+
+
 def test_a_refusal_is_handed_back_without_code(bad: OpenAIServer) -> None:
     bad.behave("answer", "refuse")
     bad.text = "I would rather talk about the weather."

@@ -128,9 +128,10 @@ def _run(described: Study, path: Path, options: dict[str, Any], following: str) 
                 f" {first.message}; run the same command to try them again"
             )
     if final.unasked:
+        where = f" beside {path}" if described.repairs else ""
         raise HarnessError(
             f"{final.unasked} attempts were not asked: max_cost ({described.max_cost:g} US dollars) is spent; raise it"
-            f" in the study file, and run the same command"
+            f" in the study file{where}, and run the same command"
         )
     console.notice(f"{final.scored} of {final.planned} cells done; next: {following}")
 
