@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from harness import pack, pruners, sizes
+from harness import pack, pruners, repairs, sizes
 from harness.console import plain
 from harness.errors import InputFault, UsageError
 from harness.ledger import Attempt
@@ -27,8 +27,9 @@ from harness.stages.prompt import DEFAULT_TEMPLATE, render
 from harness.store import Cell
 
 _CELL_KEYS = {"name", "targets", "sparsities", "pruners", "sandbox", "rank_isolation"}
-_ASKING_KEYS = {"generators", "ideas", "prompts", "samples", "max_cost"}
+_ASKING_KEYS = {"generators", "ideas", "prompts", "samples", "max_cost", "repaired"}
 """What decides the attempts, which are kept apart from how pruners are run: see `harness.ledger`."""
+_ATTEMPT = re.compile(r"[\w.-]+/[\w.-]+/\d{2,}", re.ASCII)
 _LINE = 1000
 """Characters of a message; a key of a stranger's file may be longer."""
 _COUNT = 10**9
@@ -92,7 +93,7 @@ class Study(BaseModel):
     sparsities: list[str] = Field(min_length=1, examples=['sparsities = [0.5, "2:4"]'])
     """Ratios as numbers or texts; patterns and structures as texts."""
     pruners: list[str] = Field([], examples=['pruners = ["magnitude", "sample/*"]'])
-    """As `harness run` takes them; `prefix*` stands for all archived candidates whose ids begin so."""
+    """As `harness run` takes them; `prefix*` stands for all archived candidates whose ids begin so, but for repairs."""
     generators: list[StudyGenerator] = Field([], max_length=100, examples=['[[generators]] with model = "o1"'])
     """Models that are asked for pruners, which are then run beside `pruners`."""
     ideas: list[str] = Field([], examples=['ideas = ["L1 norm pruning"]'])
@@ -103,6 +104,10 @@ class Study(BaseModel):
     """How often each generator is asked for each idea with each template."""
     max_cost: float | None = Field(None, ge=0, examples=["max_cost = 20.0  # US dollars"])
     """No request is made once so much was spent."""
+    repairs: str | None = Field(None, min_length=1, max_length=4096, examples=['repairs = "two-models"'])
+    """The study, or its folder of results, whose failed attempts are asked for again: see `harness study repair`."""
+    repaired: list[str] = Field([], examples=['repaired = ["two-models.o1/l1-norm-pruning/01"]'])
+    """Those attempts."""
     calibration: str = Field("bundled", examples=['calibration = "bundled"'])
     calibration_samples: int | None = Field(None, ge=1, le=_COUNT, examples=["calibration_samples = 32"])
     eval: str = Field("bundled", examples=['eval = "bundled"'])
@@ -142,7 +147,7 @@ class Study(BaseModel):
     def _bytes(cls, value: object) -> object:
         return sizes.read_size(value) if isinstance(value, str) else value
 
-    @field_validator("targets", "sparsities", "pruners", "ideas", "prompts")
+    @field_validator("targets", "sparsities", "pruners", "ideas", "prompts", "repaired")
     @classmethod
     def _distinct(cls, values: list[str]) -> list[str]:
         seen: set[str] = set()
@@ -156,15 +161,50 @@ class Study(BaseModel):
     def _something_to_run(self) -> Study:
         if not self.pruners and not self.generators:
             raise PydanticCustomError("nothing", "there is nothing to run", {"key": "pruners"})
-        if bool(self.generators) != bool(self.ideas):
+        if bool(self.repairs) != bool(self.repaired):
+            key = "repaired" if self.repairs else "repairs"
+            raise PydanticCustomError("nothing", "repairs and repaired need one another", {"key": key})
+        if self.repairs:
+            self._check_repairs()
+        elif bool(self.generators) != bool(self.ideas):
             key = "ideas" if self.generators else "generators"
             raise PydanticCustomError("nothing", "generators and ideas need one another", {"key": key})
         labels = [generator.label for generator in self.generators]
+        for key, names in {"generators": labels, "prompts": self.prompts}.items():
+            if taken := next((name for name in names if repairs.is_repair(f"{self.name}.{name}/")), None):
+                message = "{taken} is what a round of repairs is called"
+                raise PydanticCustomError("taken", message, {"key": key, "taken": repr(taken)})
         if twice := next((label for label in labels if labels.count(label) > 1), None):
             raise PydanticCustomError(
                 "twice", "two generators are called {label}", {"key": "generators", "label": twice}
             )
         return self
+
+    def _check_repairs(self) -> None:
+        """A round of repairs asks for nothing else, and its attempts are those of its own generators."""
+        if self.pruners or self.ideas:
+            key = "pruners" if self.pruners else "ideas"
+            raise PydanticCustomError("more", "a round of repairs has none", {"key": key})
+        one_pass, number = repairs.round_of(self.name)
+        if not number:
+            example = repairs.round_name(self.name[:40], 1)
+            raise PydanticCustomError(
+                "name", "a round of repairs is called as {example}", {"key": "name", "example": example}
+            )
+        for attempt in self.repaired:
+            if not _ATTEMPT.fullmatch(attempt) or self._repairer(attempt) is None:
+                raise PydanticCustomError(
+                    "attempt",
+                    "{attempt} is no attempt of a generator of {study}",
+                    {"key": "repaired", "attempt": repr(attempt[:120]), "study": one_pass},
+                )
+
+    def _repairer(self, attempt: str) -> StudyGenerator | None:
+        """Whose attempt it was: the generator with the longest name that fits, since names may hold dots."""
+        folder = attempt.partition("/")[0]
+        one_pass, _ = repairs.round_of(self.name)
+        fitting = [one for one in self.generators if f"{folder}.".startswith(f"{one_pass}.{one.label}.")]
+        return max(fitting, key=lambda one: len(one.label), default=None)
 
     @property
     def source(self) -> str:
@@ -269,9 +309,19 @@ def default_results(study_name: str) -> Path:
 def attempts(study: Study) -> list[Attempt]:
     """All that the generators of a study are asked, in the order of the file: nothing else decides it.
 
+    A round of repairs also needs the results of the round before, and what is archived of it.
+
     Raises:
-        UsageError: there is no such idea or template, or two attempts would have one id.
+        UsageError: there is no such idea or template, or two attempts would have one id; of repairs: no such results,
+            or no such failure in them.
+        InputFault: an archived candidate cannot be read.
     """
+    if study.repairs:
+        asked_again = repairs.prompts(results_file(study.repairs), study.repaired)
+        return [
+            Attempt(name, generator.label, generator.model, asked_again[former])
+            for name, former, generator in _repaired(study)
+        ]
     chosen = [idea for text in study.ideas for idea in (ideas() if text == "*" else [find_idea(text)])]
     chosen = list({idea.slug: idea for idea in chosen}.values())
     rendered = {(idea.slug, template): render(idea, template) for template in study.prompts for idea in chosen}
@@ -292,6 +342,25 @@ def attempts(study: Study) -> list[Attempt]:
     return found
 
 
+def _repaired(study: Study) -> Iterator[tuple[str, str, StudyGenerator]]:
+    """Of a round of repairs: the id of each attempt, that of the failed one, and who is asked; by the file alone."""
+    _, number = repairs.round_of(study.name)
+    for former in study.repaired:
+        generator = study._repairer(former)
+        assert generator is not None  # as the file was checked
+        yield repairs.repaired_id(former, number), former, generator
+
+
+def _expected(study: Study) -> Iterator[Pruner]:
+    """A pruner without code for each attempt; what it was or will be asked plays no part."""
+    if study.repairs:
+        for name, former, generator in _repaired(study):
+            yield Pruner(name, "model", None, idea=former.split("/")[1], model=generator.model)
+        return
+    for attempt in attempts(study):
+        yield Pruner(attempt.id, "model", None, idea=attempt.prompt.idea.slug, model=attempt.model)
+
+
 def _folder(study: Study, generator: StudyGenerator, template: str) -> str:
     """Where a generator's answers are archived: apart from those of other studies, and of other templates."""
     other = "" if template == DEFAULT_TEMPLATE else f".{template}"
@@ -308,11 +377,9 @@ def resolve(study: Study) -> dict[str, Pruner]:
         InputFault: an archived candidate cannot be read.
     """
     found: dict[str, Pruner] = {}
-    asked = attempts(study)
-    archived = pruners.candidate_folders() if asked else {}
-    for attempt in asked:
-        blank = Pruner(attempt.id, "model", None, idea=attempt.prompt.idea.slug, model=attempt.model)
-        found[attempt.id] = pruners.find(attempt.id) if attempt.id in archived else blank
+    archived = pruners.candidate_folders() if study.generators else {}
+    for blank in _expected(study):
+        found[blank.name] = pruners.find(blank.name) if blank.name in archived else blank
     for entry in study.pruners:
         for pruner in _matches(entry):
             if pruner.name in found:
@@ -342,7 +409,10 @@ def _matches(entry: str) -> Iterator[Pruner]:
     if not entry.endswith("*"):
         yield pruners.find(entry)
         return
-    fitting = sorted(name for name in pruners.candidates() if name.startswith(entry[:-1]))
+    begin = entry[:-1]
+    fitting = sorted(name for name in pruners.candidates() if name.startswith(begin))
+    if ".repair-" not in begin:  # a repair is no one-pass candidate: it is run beside such only where it is named
+        fitting = [name for name in fitting if not repairs.is_repair(name)]
     if not fitting:
         raise UsageError(f"the key 'pruners' has {entry!r}, but no archived candidate begins so: see `harness pruners`")
     yield from map(pruners.find, fitting)

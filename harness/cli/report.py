@@ -81,7 +81,8 @@ def command(
     results = each[0] if len(each) == 1 else report.together(each)
     folder = out or default_folder(studies, sources[0].path, results.name)
     frame = report.publish(results, folder, pages=not no_pages)
-    written = [folder / name for name in (*report.FILES, *([] if no_pages else [report.PAGE]))]
+    repaired = report.REPAIR_FILES if results.repairs else ()
+    written = [folder / name for name in (*report.FILES, *repaired, *([] if no_pages else [report.PAGE]))]
     if paper:
         from harness.report.paper import write as write_paper
 
@@ -148,6 +149,8 @@ def show(screen: Console, results: Results, frame: pd.DataFrame) -> None:
     screen.print()
     screen.print(_by_author(summary(frame)))
     screen.print()
+    if results.repairs:
+        _show_repairs(screen, results)
 
 
 def _ranking(rows: list[dict[str, str]], width: int) -> Text:
@@ -185,6 +188,23 @@ def _by_author(authors: pd.DataFrame) -> Table:
     for row in summary_texts(authors):
         table.add_row(*row)
     return table
+
+
+def _show_repairs(screen: Console, results: Results) -> None:
+    from rich.text import Text
+
+    from harness.report.repair_table import NOTE, repair_table
+
+    frame = repair_table(results.repairs)
+    table = _plain_table()
+    for place, heading in enumerate(frame.columns):
+        table.add_column(str(heading), justify="left" if place < 2 else "right", overflow="fold")
+    for row in frame.itertuples(index=False, name=None):
+        table.add_row(*(Text(str(cell)) for cell in row))
+    screen.print(Text("Repairs", style="bold"))
+    screen.print(table)
+    screen.print(Text(NOTE, style="dim"))
+    screen.print()
 
 
 def _plain_table() -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -52,14 +52,8 @@ def run(
     STUDY.toml is a study file, or the name of a bundled study such as quickstart. Stop it with Ctrl-C, and go on with
     the same command, or with another executor.
     """
-    from harness import console
-    from harness.errors import HarnessError
     from harness.executors import Options, open_executor
-    from harness.ledger import Ledger
-    from harness.store import Store
     from harness.study import default_results, load
-    from harness.study_run import run as run_study
-    from harness.study_run import tally
 
     described = load(study)
     path = results / "results.sqlite" if results else default_results(described.name)
@@ -69,18 +63,80 @@ def run(
     if slurm_partition is not None:
         sbatch["partition"] = slurm_partition
     asked = Options(path.parent, workers, cpus_per_task, ray_address, cluster, sbatch)
-    opened = open_executor(executor, asked)
+    chosen = open_executor(executor, asked)
+    rank_isolation = "any" if rank_any_isolation else None
+    options = {
+        "sandbox": sandbox,
+        "runtime": runtime,
+        "rank_isolation": rank_isolation,
+        "extend": extend,
+        "executor": chosen,
+    }
+    _run(described, path, options, f"harness report {results if results else described.name}")
+
+
+@command.command()
+@click.argument("study")
+@click.option("--rounds", type=click.IntRange(1, 20), default=1, show_default=True, help="One after the other.")
+@click.option("--sandbox", type=click.Choice(["auto", "docker", "bubblewrap"]), help="In place of the study's.")
+@click.option("--runtime", help="Docker runtime, such as runsc.")
+@click.option("--rank-any-isolation", is_flag=True, help="Rank what ran outside a container, too.")
+@click.option("--dry-run", is_flag=True, help="Say what the next round will take, and ask and run nothing.")
+def repair(
+    study: str,
+    rounds: int,
+    sandbox: str | None,
+    runtime: str | None,
+    rank_any_isolation: bool,
+    dry_run: bool,
+) -> None:
+    """Ask again, once, for each attempt of STUDY that failed, with its code and its error, and run what comes.
+
+    Apart from the one-pass result: a round is a study of its own, STUDY.repair-1, with results and an archive of its
+    own. Given that one, the command makes round 2. Stop it with Ctrl-C, and go on with the same command.
+
+    STUDY is the name of a study with generators that was run to its end, its TOML file, its results folder or its
+    results file.
+    """
+    from harness import atomic, console
+    from harness.errors import UsageError
+    from harness.repair_rounds import next_round
+    from harness.study import results_file
+
+    if study.endswith(".zip"):
+        raise UsageError(f"{study}: a pack is not gone on with: give the study where it was run")
+    path = results_file(study)
+    for _ in range(rounds):
+        following = next_round(path)
+        if following is None:
+            console.notice(f"{path.parent}: no attempt failed, so there is nothing to ask again")
+            return
+        described, path = following.study, following.results
+        if following.left_out:
+            console.notice(
+                f"{described.name}: {following.left_out} attempts are left out, since nobody knows their fate"
+            )
+        if dry_run:
+            _show_forecast(described, path)
+            return
+        atomic.write(following.file, described.source.encode())
+        rank_isolation = "any" if rank_any_isolation else None
+        options = {"sandbox": sandbox, "runtime": runtime, "rank_isolation": rank_isolation}
+        _run(described, path, options, f"harness report {study}")
+
+
+def _run(described: Study, path: Path, options: dict[str, Any], following: str) -> None:
+    """Run what is left of a study; `following` is the command to go on with."""
+    from harness import console
+    from harness.errors import HarnessError
+    from harness.ledger import Ledger
+    from harness.store import Store
+    from harness.study_run import run as run_study
+    from harness.study_run import tally
+
     with Store(path) as store:
         try:
-            final = run_study(
-                described,
-                store,
-                sandbox=sandbox,
-                runtime=runtime,
-                rank_isolation="any" if rank_any_isolation else None,
-                extend=extend,
-                executor=opened,
-            )
+            final = run_study(described, store, **options)
         except KeyboardInterrupt:
             so_far = tally(store)
             submitted = any(batch.id is not None for batch in Ledger(store).batches.running())
@@ -97,13 +153,12 @@ def run(
                 f" {first.message}; run the same command to try them again"
             )
     if final.unasked:
+        where = f" beside {path}" if described.repairs else ""
         raise HarnessError(
-            f"{final.unasked} attempts were not asked: max_cost ({described.max_cost:g} US dollars) is spent, or"
-            f" would not reach; raise it in the study file, and run the same command"
+            f"{final.unasked} attempts were not asked: max_cost ({described.max_cost:g} US dollars) is spent, or would"
+            f" not reach; raise it in the study file{where}, and run the same command"
         )
-    console.notice(
-        f"{final.scored} of {final.planned} cells done; next: harness report {results if results else described.name}"
-    )
+    console.notice(f"{final.scored} of {final.planned} cells done; next: {following}")
 
 
 def _show_forecast(described: Study, path: Path) -> None:

@@ -13,15 +13,18 @@ from harness.report import causes, page
 from harness.report.document import document
 from harness.report.names import displayed
 from harness.report.paper.table import as_latex
+from harness.report.repair_table import repair_table, to_latex
 from harness.report.results import Results, read
 from harness.report.together import together
 from harness.stages import figure
 from harness.stages.leaderboard import leaderboard, to_csv
 from harness.standings import comparisons
 
-__all__ = ["FILES", "PAGE", "Results", "publish", "read", "together", "write"]
+__all__ = ["FILES", "PAGE", "REPAIR_FILES", "Results", "publish", "read", "together", "write"]
 
 FILES = ("leaderboard.md", "leaderboard.csv", "comparisons.csv", "causes.csv", "causes.tex", "perplexity.png")
+REPAIR_FILES = ("repairs.csv", "repairs.tex")
+"""Where there were rounds of repairs."""
 PAGE = "html/index.html"
 """What a browser opens; everything that it needs is beside it."""
 
@@ -53,6 +56,10 @@ def publish(results: Results, folder: Path, *, pages: bool = True) -> pd.DataFra
     contents = (*(text.encode() for text in texts), to_png(figure.draw(results.scores, results.name)))
     for name, content in zip(FILES, contents, strict=True):
         atomic.write(folder / name, content)
+    if results.repairs:
+        saved = repair_table(results.repairs)
+        for name, text in zip(REPAIR_FILES, (to_csv(saved), to_latex(saved)), strict=True):
+            atomic.write(folder / name, text.encode())
     if pages:
         page.write(results, frame, pairs, (folder / PAGE).parent)
     return frame

@@ -10,6 +10,7 @@ from harness.curves import CLIFF, over_sparsities
 from harness.records import Measurement
 from harness.report import causes
 from harness.report.models import by_model, headings, texts
+from harness.report.repair_table import NOTE, repair_table
 from harness.report.results import Results
 from harness.stages.leaderboard import (
     by_sparsity,
@@ -41,6 +42,7 @@ def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, failure
     notices = "".join(f"- {line}\n" for line in results.notices())
     protocols = "".join(f"- {markdown(protocol_text(measurement))}\n" for measurement in results.measurements.values())
     sparsities, against, models, authors = by_sparsity(frame), wins(pairs), by_model(results), summary(frame)
+    saved = repair_table(results.repairs)
     curves = over_sparsities(results.scores, results.rank_isolation)
     parts = [
         f"# {markdown(results.name)}: leaderboard\n",
@@ -59,6 +61,8 @@ def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, failure
         markdown_table(list(against.columns), against.itertuples(index=False, name=None)) if len(against) else "",
         "## All sparsities\n\nThe perplexity, or the status that stands for it.\n",
         markdown_table(list(sparsities.columns), sparsities.itertuples(index=False, name=None)),
+        f"## Repairs\n\n{NOTE}\n" if len(saved) else "",
+        markdown_table(list(saved.columns), saved.itertuples(index=False, name=None)) if len(saved) else "",
         f"## Protocols\n\n{protocols}",
     ]
     if results.faults:

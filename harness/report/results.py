@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.console import plain
 from harness.errors import StorageFault
 from harness.overlap import Cell
 from harness.pack import Pack
 from harness.records import Measurement, Score, Zeros
+from harness.repairs import round_of
 from harness.report.attempts import Attempt, attempts
+from harness.report.repairs import Repairs, read_repairs
 from harness.store import CellFault, Store
 
 
@@ -34,6 +37,10 @@ class Results:
     """SHA-256 of the code of each pruner that was run; None where there was none."""
     cells: Sequence[Cell] = ()
     """What was planned; empty where that is not known."""
+    repairs_of: str | None = None
+    """Of a round of repairs: the one-pass study that it belongs to."""
+    repairs: Sequence[Repairs] = ()
+    """What the rounds of repairs saved; no part of anything above."""
 
     @property
     def targets(self) -> list[str]:
@@ -52,6 +59,11 @@ class Results:
     def notices(self) -> list[str]:
         """What a reader must know before the numbers; one line each."""
         lines = [f"{len(self.scores)} of {self.planned} cells have a result."]
+        if self.repairs_of:
+            lines.append(
+                f"A round of repairs of {plain(self.repairs_of, 120)}: failed attempts, asked again with their errors;"
+                " no part of a one-pass result."
+            )
         if self.faults:
             lines.append(
                 f"{len(self.faults)} cells met a fault of the harness: no result, no pruner's fault;"
@@ -85,6 +97,7 @@ def read(store_path: Path, rank_isolation: str | None = None, pack: Pack | None 
         if plan is None:
             raise StorageFault(f"{store_path}: holds no study; run `harness study run` with it first")
         digests = {cell.pruner: cell.source_sha256 for cell in plan.cells}
+        name = str(plan.name)  # the file may be a stranger's
         return Results(
             plan.name,
             len(plan.cells),
@@ -97,4 +110,6 @@ def read(store_path: Path, rank_isolation: str | None = None, pack: Pack | None 
             attempts(digests, pack),
             digests,
             [cell.key for cell in plan.cells],
+            round_of(name)[0] if plan.settings.get("repairs") else None,
+            read_repairs(store, name),
         )

@@ -26,11 +26,14 @@ def together(studies: Sequence[Results]) -> Results:
     first one's prompt.
 
     Raises:
-        UsageError: two studies measured a target by different protocols, or one stands in it twice.
+        UsageError: two studies measured a target by different protocols, one stands in it twice, or one is a round of
+            repairs.
     """
     names = [results.name for results in studies]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"study {plain(twice, 80)!r} was given twice: give each study once, or rename one")
+    if repaired := next((results.name for results in studies if results.repairs_of), None):
+        raise UsageError(f"{plain(repaired, 80)} is a round of repairs, and ranked with nothing else: report it alone")
     for one, other in combinations(studies, 2):
         _check_alike(one, other)
     prompt = next((results.prompt for results in studies if results.prompt), None)

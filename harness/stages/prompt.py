@@ -2,7 +2,8 @@
 
 import ast
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 from harness.errors import UsageError
 from harness.names import suggestion
@@ -11,7 +12,11 @@ from harness.resources import resource, sandbox_package
 from harness.templates import rendered, sources
 
 DEFAULT_TEMPLATE = "one-pass"
+REPAIR_TEMPLATE = "repair"
+"""Of a prompt that hands a failed attempt back; in a folder of its own, so that it is no first prompt."""
 _SUFFIX = ".md.j2"
+_FENCE = 3
+"""Backticks, at least."""
 
 
 def render(idea: Idea, template: str = DEFAULT_TEMPLATE) -> Prompt:
@@ -29,6 +34,32 @@ def render(idea: Idea, template: str = DEFAULT_TEMPLATE) -> Prompt:
     given = {"idea": idea, "interface": interface(), "outline": outline()}
     text = rendered(folder, file.name, autoescape=False, **given)
     return Prompt(idea, text, template, hashlib.sha256(b"".join(sources(folder, file.name))).hexdigest())
+
+
+def render_repair(idea: Idea, *, code: str | None, answer: str | None, failures: Sequence[str]) -> Prompt:
+    """Ask for `idea` once more, with what was answered and what went wrong.
+
+    Args:
+        idea: that of the failed attempt.
+        code: its program, bounded and without control characters; None where there was none.
+        answer: in its place what was answered; None where that is not known, either.
+        failures: what went wrong, cleaned likewise; each of one or several lines.
+
+    Raises:
+        UsageError: the template is broken.
+    """
+    folder = resource("prompts") / "repair"
+    file = folder / f"{REPAIR_TEMPLATE}{_SUFFIX}"
+    wall = _wall([code or "", answer or "", *failures])
+    values = {"code": code, "answer": answer, "failures": list(failures), "wall": wall}
+    text = rendered(folder, file.name, autoescape=False, idea=idea, interface=interface(), **values)
+    return Prompt(idea, text, REPAIR_TEMPLATE, hashlib.sha256(file.read_bytes()).hexdigest())
+
+
+def _wall(texts: Sequence[str]) -> str:
+    """A fence that none of the texts can close: longer than any run of backticks in them."""
+    longest = max(len(run) for text in texts for run in re.findall("`+", text) or [""])
+    return "`" * max(_FENCE, longest + 1)
 
 
 def templates() -> list[str]:

@@ -24,6 +24,7 @@ from harness.report.document import CURVES, MODELS, WINS, curve_texts, protocol_
 from harness.report.models import by_model, headings, texts
 from harness.report.page import candidate, charts, data
 from harness.report.page.code import readable
+from harness.report.repair_table import NOTE, repair_table
 from harness.report.results import Results
 from harness.stages.leaderboard import by_sparsity, summary, summary_headings, summary_texts
 from harness.standings import NAME_CHARACTERS, wins
@@ -81,6 +82,7 @@ def _index(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, pages: Ma
     by_level, against = by_sparsity(frame), wins(pairs)
     curves, models = over_sparsities(results.scores, results.rank_isolation), by_model(results)
     authors = summary(frame)
+    saved = repair_table(results.repairs)
     tables = [
         _table("authors", "By author", summary_headings(authors), summary_texts(authors)),
         _table("models", "By model", headings(models), texts(models), MODELS),
@@ -89,6 +91,7 @@ def _index(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, pages: Ma
         _table("failures", "Failures by cause", *_failures(results)),
         _table("causes", causes.CAPTION, causes.HEADINGS, causes.texts(causes.by_cause(results)), causes.NOTE),
         _table("autopsies", "Each failure", *_autopsies(results)),
+        _table("repairs", "Repairs", saved.columns, saved.itertuples(index=False, name=None), NOTE),
         _table("all", "All sparsities", by_level.columns, by_level.itertuples(index=False, name=None)),
     ]
     return {
