@@ -63,7 +63,8 @@ def results(folder: Path, extra: list[Score] | None = None) -> Path:
         store.save_plan(Plan("study", "", {"text": "University is"}, "docker", tuple(cells)))
         store.add_measurement("testbed-llama", bench.measurement, bench.dense_losses)
         for cell, score in zip(cells, scores, strict=True):
-            store.add_score(cell, score)
+            store.add_environment("one", {"harness": "0.1", "commit": "abcdef" * 7, "dirty": True, "processor": EVIL})
+            store.add_score(cell, score, "one")
     return path
 
 
@@ -177,6 +178,7 @@ def test_a_candidate_s_page_has_its_code_prompt_layers_masks_texts_and_results(f
     assert page.locator("#own tbody tr").count() == len(LEVELS)
     expect(page.locator("main")).to_contain_text("Masks like those of the references")
     expect(page.locator("main")).to_contain_text("University is a place at 0.5")
+    expect(page.locator("main")).to_contain_text("harness 0.1, commit abcdefabcdef with changes")
     expect(page.locator("main")).to_contain_text("not the output of any language model")
     page.select_option("#heat", "1")
     page.get_by_text("The completion, as it came").click()

@@ -21,6 +21,7 @@ def displayed(results: Results) -> Results:
         results,
         scores=[replace(score, pruner=names[score.pruner]) for score in results.scores],
         zeros={(t, s, names.get(pruner, pruner)): one for (t, s, pruner), one in results.zeros.items()},
+        measured_with={(t, s, names.get(pruner, pruner)): one for (t, s, pruner), one in results.measured_with.items()},
         attempts={names[pruner]: attempt for pruner, attempt in results.attempts.items()},
         cells=[(t, s, names.get(pruner, pruner)) for t, s, pruner in results.cells],
     )

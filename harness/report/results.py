@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness.console import plain
 from harness.errors import StorageFault
@@ -41,6 +42,8 @@ class Results:
     """Of a round of repairs: the one-pass study that it belongs to."""
     repairs: Sequence[Repairs] = ()
     """What the rounds of repairs saved; no part of anything above."""
+    measured_with: Mapping[Cell, str] = field(default_factory=dict)
+    """The program, its libraries and the machine, in a line; of one study, where that was recorded."""
 
     @property
     def targets(self) -> list[str]:
@@ -112,4 +115,25 @@ def read(store_path: Path, rank_isolation: str | None = None, pack: Pack | None 
             [cell.key for cell in plan.cells],
             round_of(name)[0] if plan.settings.get("repairs") else None,
             read_repairs(store, name),
+            _measured_with(store),
         )
+
+
+def _measured_with(store: Store) -> dict[Cell, str]:
+    lines = {name: _line(record) for name, record in store.environments().items()}
+    return {cell: lines[origin.environment] for cell, origin in store.origins().items() if origin.environment in lines}
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    """An environment in a line; it may be a stranger's."""
+    libraries = record.get("libraries")
+    commit = f"commit {str(record['commit'])[:12]}" if record.get("commit") else None
+    facts = [
+        f"harness {record.get('harness')}",
+        f"{commit} with changes" if commit and record.get("dirty") else commit,
+        f"torch {libraries['torch']}" if isinstance(libraries, dict) and "torch" in libraries else None,
+        record.get("processor"),
+        f"{record['threads']} threads" if record.get("threads") else None,
+        str(record["image"])[:19] if record.get("image") else None,
+    ]
+    return plain(", ".join(str(fact) for fact in facts if fact), 300)

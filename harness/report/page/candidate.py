@@ -136,6 +136,8 @@ def _facts(scores: Sequence[Score], results: Results) -> list[tuple[str, str]]:
         facts.append(("cost in US dollars", f"{attempt.cost:.4f}"))
     facts.append(("isolation", ", ".join(sorted({score.isolation for score in scores}))))
     facts.append(("seed", ", ".join(sorted({str(score.seed) for score in scores}))))
+    with_ = (results.measured_with.get((score.target, score.sparsity, score.pruner)) for score in scores)
+    facts += [("measured with", line) for line in dict.fromkeys(line for line in with_ if line)]
     facts += [("protocol", f"{m.id} on {m.target}") for m in results.measurements.values()]
     return facts
 
