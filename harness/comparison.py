@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -28,7 +28,10 @@ RESAMPLES = 2000
 LEVEL = 0.95
 _SEED = 20_240_601
 """Fixed, so that a report is the same whenever it is made."""
-_PAIRS_AT_ONCE = 256
+_PAIRS_AT_ONCE = 4096
+"""What a matrix product is made of; they take 64 MiB."""
+_ROWS_AT_ONCE = 64
+"""Pairs of one thread: what it works on fits its cache."""
 _LEAST_P = 1e-12
 """No smaller p is claimed: the tails are not known so well."""
 _LEAST_ERROR = 1e-6
@@ -115,18 +118,12 @@ def _pairs(losses: tuple[tuple[float, ...], ...], seed_errors: tuple[float, ...]
     table = np.column_stack([np.asarray(values) for values in losses])
     seeds = np.array(seed_errors)
     first, second = np.triu_indices(len(losses), k=1)
-    counts = _draws(len(table))
+    shares = _draws(len(table))
 
-    def some(start: int) -> tuple[Floats, Floats, Floats, Floats]:
+    parts = []
+    for start in range(0, len(first), _PAIRS_AT_ONCE):
         one, other = (places[start : start + _PAIRS_AT_ONCE] for places in (first, second))
-        return _bootstrapped(table[:, one] - table[:, other], counts, np.hypot(seeds[one], seeds[other]))
-
-    starts = range(0, len(first), _PAIRS_AT_ONCE)
-    if len(starts) == 1:
-        parts = [some(0)]
-    else:  # numpy lets other threads work meanwhile; what is computed of a part depends on nothing but the part
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            parts = list(pool.map(some, starts))
+        parts.append(_bootstrapped(table[:, one] - table[:, other], shares, np.hypot(seeds[one], seeds[other])))
     ratio, low, high, p = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Pairs(first, second, ratio, low, high, p, np.array(holm(p.tolist())))
 
@@ -147,8 +144,8 @@ def holm(values: Sequence[float]) -> list[float]:
     return [float(p) for p in corrected]
 
 
-def _bootstrapped(differences: Floats, counts: Draws, added: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Ratio, its bounds, and p, each [pairs], of differences [windows, pairs] and draws [windows, resamples].
+def _bootstrapped(differences: Floats, shares: Draws, added: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Ratio, its bounds, and p, each [pairs], of differences [windows, pairs] and `_draws` [windows, resamples].
 
     `added`, [pairs], is the error that seeds add.
 
@@ -158,26 +155,43 @@ def _bootstrapped(differences: Floats, counts: Draws, added: Floats) -> tuple[Fl
     means = differences.mean(axis=0)
     errors = np.maximum(differences.std(axis=0, ddof=1) / np.sqrt(windows), _LEAST_ERROR)
     centred = (differences - means).T
-    strays = centred.astype(np.float32) @ counts  # [pairs, resamples]: mean* - mean, and so on, each in its place
-    strays /= windows
-    spread = np.square(centred).astype(np.float32) @ counts
-    spread /= windows
-    spread -= np.square(strays)
-    np.maximum(spread, 0, out=spread)
-    spread /= windows - 1
-    np.sqrt(spread, out=spread)
-    np.maximum(spread, _LEAST_ERROR, out=spread)
-    strays /= spread
+    strays = centred.astype(np.float32) @ shares  # [pairs, resamples]: mean* - mean, and so on, each in its place
+    spread = np.square(centred).astype(np.float32) @ shares
+    unit = np.sqrt(windows - 1)  # of error*, left out of the arrays
     errors = np.hypot(errors, added)
     observed = np.abs(means) / errors
-    low, high = quantiles(strays, (1 - LEVEL) / 2, (1 + LEVEL) / 2)
-    np.abs(strays, out=strays)
-    beyond = np.count_nonzero(strays >= observed.astype(np.float32)[:, None], axis=1)
-    p = (1 + beyond) / (1 + counts.shape[1])
+
+    def strayed(rows: slice) -> tuple[Floats, Floats, Places]:
+        """Of some pairs, t* in that unit: its quantiles, and how often it is as far from zero as what was observed."""
+        here, wide = strays[rows], spread[rows]
+        wide -= np.square(here)
+        np.maximum(wide, _LEAST_ERROR**2 * (windows - 1), out=wide)
+        here /= np.sqrt(wide, out=wide)
+        low, high = quantiles(here, (1 - LEVEL) / 2, (1 + LEVEL) / 2)
+        return low, high, _beyond(here, (observed[rows] / unit).astype(np.float32))
+
+    parts = [slice(start, start + _ROWS_AT_ONCE) for start in range(0, len(means), _ROWS_AT_ONCE)]
+    found = _threads().map(strayed, parts) if len(parts) > 1 else map(strayed, parts)
+    low, high, beyond = (np.concatenate(column) for column in zip(*found, strict=True))
+    low, high = unit * low, unit * high
+    p = (1 + beyond) / (1 + shares.shape[1])
     p = np.where(beyond == 0, np.minimum(p, np.maximum(student_t_tails(observed, windows - 1), _LEAST_P)), p)
     p = np.where(np.isfinite(observed), p, 1)  # a loss that is not finite tells nothing apart
     with np.errstate(over="ignore"):
         return np.exp(means), np.exp(means - high * errors), np.exp(means - low * errors), p
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Numpy lets other threads work meanwhile; what is computed of a part depends on nothing but the part."""
+    return ThreadPoolExecutor(os.cpu_count())
+
+
+def _beyond(rows: Draws, limits: Draws) -> Places:
+    """How many of each row, which is sorted, are as far from zero as its limit, or farther."""
+    most = rows.shape[1]
+    both = zip(rows, limits, strict=True)
+    return np.array([min(most, most - row.searchsorted(x) + row.searchsorted(-x, "right")) for row, x in both])
 
 
 def quantiles(values: Draws, *probabilities: float) -> list[Floats]:
@@ -196,11 +210,11 @@ def quantiles(values: Draws, *probabilities: float) -> list[Floats]:
 
 @lru_cache(maxsize=8)
 def _draws(windows: int) -> Draws:
-    """How often each window is drawn in each resample, [windows, resamples]."""
+    """Which share of each resample every window is, [windows, resamples]."""
     if windows < 2:
         raise ValueError("one window says nothing of how much the text matters: nothing can be told apart")
     drawn = np.random.default_rng(_SEED).multinomial(windows, np.full(windows, 1 / windows), size=RESAMPLES)
-    return np.ascontiguousarray(drawn.T, dtype=np.float32)
+    return np.ascontiguousarray(drawn.T / windows, dtype=np.float32)
 
 
 def _vector(losses: Losses) -> Floats:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.comparison import _bootstrapped, _draws, compared, holm, pairs, quantiles, ranks
+from harness import comparison
+from harness.comparison import compared, holm, pairs, quantiles, ranks
 
 WINDOWS = 32
 STUDIES = 2000
@@ -85,24 +86,28 @@ def test_quantiles_are_those_of_numpy_to_the_last_bit(probability: float) -> Non
     assert np.array_equal(found, expected, equal_nan=True)
 
 
-def test_what_is_computed_in_parts_at_once_is_what_each_part_gives_alone() -> None:
+@pytest.mark.parametrize("rows", [1, 7, 10_000])
+def test_what_is_computed_in_parts_is_what_the_whole_gives(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = simulated(np.random.default_rng(6), effect=0.1, pruners=40)
-    found, table = pairs(losses), np.column_stack(list(losses.values()))
-    ratios = np.concatenate(
-        [
-            _bootstrapped(table[:, one] - table[:, other], _draws(WINDOWS), np.zeros(len(one)))[0]
-            for one, other in zip(
-                np.split(found.first, [256, 512, 768]), np.split(found.second, [256, 512, 768]), strict=True
-            )
-        ]
-    )
+    whole = pairs(losses)
+    monkeypatch.setattr(comparison, "_ROWS_AT_ONCE", rows)
+    comparison._pairs.cache_clear()
+    found = pairs(losses)
     assert len(found.first) == 780
-    assert np.array_equal(found.ratio, ratios)
-    names = list(losses)
+    for name in ("ratio", "low", "high", "p", "p_holm"):
+        assert np.array_equal(getattr(found, name), getattr(whole, name)), name
+
+
+def test_the_pairs_of_a_long_list_are_those_of_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = simulated(np.random.default_rng(6), effect=0.1, pruners=40)
+    whole, names = pairs(losses), list(losses)
+    monkeypatch.setattr(comparison, "_PAIRS_AT_ONCE", 100)
+    comparison._pairs.cache_clear()
     for one in compared(losses):
-        (place,) = np.flatnonzero((found.first == names.index(one.first)) & (found.second == names.index(one.second)))
-        assert one.ratio == found.ratio[place]
-        assert one.p_holm == found.p_holm[place]
+        (place,) = np.flatnonzero((whole.first == names.index(one.first)) & (whole.second == names.index(one.second)))
+        assert one.ratio == whole.ratio[place]
+        assert [one.low, one.high] == pytest.approx([whole.low[place], whole.high[place]], 1e-6)
+        assert one.p == pytest.approx(whole.p[place], abs=2 / 2001)
 
 
 def test_holm_by_hand() -> None:
