@@ -121,10 +121,13 @@ def _serve(pipe: Connection, setup: Setup, gpu: str | None) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     worker = Worker(setup)
     with suppress(KeyboardInterrupt):
-        while _told(pipe, Ready()) and (task := _asked(pipe)) is not None:
-            for answer in answers(worker, task):
-                if not _told(pipe, answer):
-                    return
+        try:
+            while _told(pipe, Ready()) and (task := _asked(pipe)) is not None:
+                for answer in answers(worker, task):
+                    if not _told(pipe, answer):
+                        return
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to end but this process
 
 
 def _told(pipe: Connection, answer: Answer | Ready) -> bool:
