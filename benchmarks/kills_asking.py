@@ -51,7 +51,8 @@ from pathlib import Path
 from harness.asking import ask
 from harness.ledger import Ledger
 from harness.store import Store
-from harness.study import attempts, load
+from harness.planning import attempts
+from harness.study import load
 study = load("killed.toml")
 with Store(Path("results.sqlite")) as store:
     sys.exit(bool(ask(study, attempts(study), Ledger(store)).faults))

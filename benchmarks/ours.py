@@ -11,7 +11,8 @@ import torch
 
 from benchmarks.process import peak_of_children
 from harness import console, pruners
-from harness.pipeline import Bench, open_bench
+from harness.bench import Bench
+from harness.pipeline import open_bench
 from harness.records import Sandbox, Sparsity
 from harness.sandboxes import open_sandbox
 from harness.testing.trusted_sandbox import TrustedSandbox

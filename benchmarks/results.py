@@ -29,11 +29,12 @@ import numpy as np
 from benchmarks.tables import heading, row
 from harness import metrics
 from harness.overlap import SAMPLE
+from harness.planning import plan
 from harness.pruners import references
 from harness.records import Score, Sparsity, Zeros
 from harness.status import Status
 from harness.store import Cell, Plan, Store
-from harness.study import Study, parse, plan
+from harness.study import Study, parse
 from harness.testing.fake_bench import FakeLab, fake_score
 
 SPARSITIES = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "2:4", "4:8", "rows:0.5")
@@ -88,7 +89,7 @@ def written(study: Study, folder: Path) -> int:
             bench = lab.open_bench(target)
             store.add_measurement(target, bench.measurement, bench.dense_losses)
             store.add_environment(*bench.environment)
-        store._connection.execute("PRAGMA synchronous = OFF")  # a result a transaction: nothing is to be kept
+        store.connection.execute("PRAGMA synchronous = OFF")  # a result a transaction: nothing is to be kept
         for cell in cells:
             store.add_score(cell, scored(cell), bench.environment[0])
     return len(cells)

@@ -27,8 +27,9 @@ from statistics import median
 
 from benchmarks.tables import heading, number, ratio, row
 from harness import console
+from harness.bench import Bench
 from harness.errors import HarnessError
-from harness.pipeline import Bench, open_bench
+from harness.pipeline import open_bench
 from harness.pruners import find
 from harness.records import Execution, Limits, Mount, Pruner, Sparsity
 from harness.resources import cache_folder, sandbox_package

@@ -22,7 +22,6 @@ from harness.ledger import Attempt, AttemptRecorder, Call, Ledger
 from harness.prices import Price
 from harness.records import Completion, Exchange
 from harness.settling import dollars_of, keep, prices, read, received
-from harness.stages import completion
 from harness.study import Study, StudyGenerator
 
 ARCHIVE = Path("generated")
@@ -247,22 +246,10 @@ class Asker:
 
     def _answer(self, attempt: Attempt) -> Completion:
         recorder = _GateRecorder(self._ledger.recorder(attempt.id), self._gate)
-        asked = self._generator
         for turn in range(_TURNS):
             try:
-                return completion.complete(
-                    attempt.prompt,
-                    asked.model,
-                    base_url=asked.base_url,
-                    api_key=asked.api_key,
-                    api=asked.api,
-                    timeout_seconds=asked.timeout_seconds,
-                    max_tokens=asked.max_tokens,
-                    temperature=asked.temperature,
-                    reasoning_effort=asked.reasoning_effort,
-                    retries=RETRIES,
-                    recorder=recorder,
-                    unsupported=self._unsupported,
+                return self._generator.complete(
+                    attempt.prompt, retries=RETRIES, recorder=recorder, unsupported=self._unsupported
                 )
             except EndpointFault as fault:
                 if not fault.passing or not recorder.answered or turn == _TURNS - 1:

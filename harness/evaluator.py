@@ -16,9 +16,10 @@ from statistics import fmean
 from typing import Any, TypedDict
 
 from harness import pruners
+from harness.bench import Bench
 from harness.console import plain
 from harness.errors import UsageError
-from harness.pipeline import Bench, open_bench
+from harness.pipeline import open_bench
 from harness.records import Pruner, Score, Sparsity
 from harness.status import Status
 

@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError
 
 from harness import metrics
+from harness.bench import Bench
 from harness.conversion import open_target
 from harness.errors import ScorerFault, StorageFault, UsageError
 from harness.model_card import Export, model_card
 from harness.model_folder import write_model
-from harness.pipeline import Bench
 from harness.records import Pruner, Score, Sparsity
 from harness.stages.pruned_weights import PrunedWeights
 from harness.stages.score import window_losses

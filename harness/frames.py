@@ -14,10 +14,10 @@ from harness.autopsy import autopsy
 from harness.columns import COLUMNS, Column
 from harness.console import plain
 from harness.errors import StorageFault
+from harness.recorded import results_file
 from harness.records import Measurement, Score, Sparsity, Zeros
 from harness.standings import NAME_CHARACTERS
 from harness.store import CellFault, Store
-from harness.study import results_file
 
 Row = dict[str, Any]
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from harness import archive
 from harness.errors import UsageError
-from harness.records import Idea, Pruner
+from harness.records import Completion, Idea, Prompt, Pruner, Recorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,37 @@ class Generator:
     temperature: float | None = None
     reasoning_effort: str | None = None
     api: Literal["chat", "responses"] = "chat"
+
+    def complete(
+        self,
+        question: Prompt,
+        *,
+        retries: int | None = None,
+        recorder: Recorder | None = None,
+        unsupported: set[str] | None = None,
+    ) -> Completion:
+        """Ask once, as `harness.stages.completion.complete` does, whose arguments the others are.
+
+        Raises:
+            UsageError: the key is missing, or the base URL is none.
+            EndpointFault: the endpoint cannot be reached, failed, or did not answer as it should.
+        """
+        from harness.stages import completion  # noqa: PLC0415 - heavy, and not needed to list commands
+
+        return completion.complete(
+            question,
+            self.model,
+            base_url=self.base_url,
+            api_key=self.api_key,
+            api=self.api,
+            timeout_seconds=self.timeout_seconds,
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            reasoning_effort=self.reasoning_effort,
+            retries=completion.RETRIES if retries is None else retries,
+            recorder=recorder,
+            unsupported=unsupported,
+        )
 
 
 @contextmanager
@@ -54,19 +85,9 @@ def generate(generator: Generator, idea: Idea, root: Path, template: str = "one-
         EndpointFault: the endpoint failed; nothing is archived.
         StorageFault: the archive cannot be written.
     """
-    from harness.stages import candidate, completion, prompt  # noqa: PLC0415 - heavy, and not needed to list commands
+    from harness.stages import candidate, prompt  # noqa: PLC0415 - heavy, and not needed to list commands
 
     question = prompt.render(idea, template)
-    answer = completion.complete(
-        question,
-        generator.model,
-        base_url=generator.base_url,
-        api_key=generator.api_key,
-        timeout_seconds=generator.timeout_seconds,
-        max_tokens=generator.max_tokens,
-        temperature=generator.temperature,
-        reasoning_effort=generator.reasoning_effort,
-        api=generator.api,
-    )
+    answer = generator.complete(question)
     source, status, message = candidate.extract(answer)
     return archive.archive(question, answer, root, source=source, status=status, message=message)

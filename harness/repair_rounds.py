@@ -10,8 +10,9 @@ from typing import Any
 from harness import pruners, repairs
 from harness.errors import EndpointFault, UsageError
 from harness.ledger import Ledger
+from harness.recorded import default_results
 from harness.store import Plan, Store
-from harness.study import Study, default_results, load, parse
+from harness.study import Study, load, parse
 
 _STUDY_FILE = "study.toml"
 

@@ -15,9 +15,10 @@ from typing import Any
 from harness import packed, pruners
 from harness.errors import UsageError
 from harness.names import suggestion
+from harness.recorded import Recorded
 from harness.records import Measurement, Pruner
 from harness.store import Cell, CellFault, Plan, Store
-from harness.study import Recorded, parse
+from harness.study import parse
 from harness.study_run import fill
 
 Key = tuple[str, str, str]

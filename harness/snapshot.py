@@ -7,8 +7,8 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+from harness.database import SCHEMA
 from harness.errors import StorageFault
-from harness.store import SCHEMA
 
 
 def snapshot(path: Path) -> bytes:

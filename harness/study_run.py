@@ -15,9 +15,10 @@ from harness.executors import Executor
 from harness.executors.local import LocalExecutor
 from harness.executors.tasks import Bench, Doubted, Faulted, Opened, Remark, Result, Scored, Setup, Task
 from harness.ledger import Ledger
+from harness.planning import attempts, plan, resolve
 from harness.records import Pruner
 from harness.store import Cell, Plan, Store
-from harness.study import Study, attempts, plan, resolve
+from harness.study import Study
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness import console
+from harness.bench import Bench
 from harness.errors import HarnessError, ImageFault, SandboxFault
 from harness.estimate import available_memory
 from harness.literature import DENSE, Figure, Model
-from harness.pipeline import Bench, open_bench
+from harness.pipeline import open_bench
 from harness.pruners import find
 from harness.records import Score
 from harness.resources import is_folder

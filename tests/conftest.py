@@ -11,8 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, OPTConfig, PreTrainedConfig
 
 from harness import console
+from harness.bench import Bench
 from harness.errors import ImageFault
-from harness.pipeline import Bench, open_bench
+from harness.pipeline import open_bench
 from harness.records import Pruner
 from harness.resources import cache_folder
 from harness.sandboxes import engine, image

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from harness import pruners
-from harness.pipeline import Bench
+from harness.bench import Bench
 from harness.records import Sparsity
 from sandbox.allocation import outlier_budgets, outlier_ratio, spread_ratios
 from sandbox.interface import NotApplicable

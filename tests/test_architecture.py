@@ -17,7 +17,7 @@ OWNERS = {
     "markdown_it": ["harness/answers.py"],
     "pydantic": ["harness/store.py", "harness/study.py"],
     "matplotlib": ["harness/drawing.py", "harness/report/paper/figures.py", "harness/stages/figure.py"],
-    "sqlite3": ["harness/snapshot.py", "harness/store.py"],
+    "sqlite3": ["harness/database.py", "harness/snapshot.py"],
     "xllamacpp": ["harness/local_server.py"],
     "datasets": ["harness/text.py"],
     "mlflow": ["harness/exporters/mlflow.py"],

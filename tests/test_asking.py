@@ -14,9 +14,10 @@ from harness import asking, pack, packing
 from harness.errors import UsageError
 from harness.gates import Gate
 from harness.ledger import Ledger, digest
+from harness.planning import attempts
 from harness.records import Prompt
 from harness.store import Store
-from harness.study import Study, attempts, parse
+from harness.study import Study, parse
 from harness.study_run import run
 from harness.testing.fake_bench import FakeLab
 from harness.testing.openai_server import Behaviour, OpenAIServer
@@ -259,7 +260,7 @@ def test_a_study_that_is_not_answered_to_the_end_is_packed() -> None:
 
 
 def test_two_attempts_of_one_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.study.render", lambda idea, template: Prompt(idea, "?", template, "0"))
+    monkeypatch.setattr("harness.planning.render", lambda idea, template: Prompt(idea, "?", template, "0"))
     text = 'name = "s"\ntargets = ["t"]\nsparsities = [0.5]\nideas = ["1"]\nprompts = ["one-pass", "other"]\n'
     tables = '[[generators]]\nmodel = "a"\n[[generators]]\nmodel = "b"\nname = "a.other"\n'
     with pytest.raises(UsageError, match=r"two attempts would have the id s\.a\.other/"):

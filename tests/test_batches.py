@@ -18,8 +18,9 @@ from harness.cli import cli
 from harness.errors import EndpointFault, UsageError
 from harness.forecast import forecast
 from harness.ledger import Ledger
+from harness.planning import attempts
 from harness.store import Store
-from harness.study import Study, attempts, parse
+from harness.study import Study, parse
 from harness.study_run import run
 from harness.testing.batch_server import Submission
 from harness.testing.fake_bench import FakeLab
@@ -398,7 +399,8 @@ from harness.batch_endpoint import BatchEndpoint
 from harness.batch_ledger import BatchLedger
 from harness.ledger import Ledger
 from harness.store import Store
-from harness.study import attempts, load
+from harness.planning import attempts
+from harness.study import load
 batches.POLL_SECONDS = (0.001, 0.01)
 name, moment = sys.argv[1:]
 owner = BatchEndpoint if hasattr(BatchEndpoint, name) else BatchLedger

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness import pruners
+from harness.bench import Bench
 from harness.errors import CanaryFault, SandboxFault
-from harness.pipeline import Bench
 from harness.records import Execution, Limits, Mount, Sparsity
 from harness.stages.leaderboard import leaderboard
 from harness.store import Store
@@ -74,7 +74,7 @@ def test_a_sandbox_that_changes_results_is_noticed(llama_bench: Bench, sandbox: 
 
 def test_a_scorer_that_is_off_is_noticed(llama_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = replace(llama_bench).dense_losses
-    monkeypatch.setattr("harness.pipeline.remembered", lambda *_: [loss + 0.01 for loss in losses])
+    monkeypatch.setattr("harness.bench.remembered", lambda *_: [loss + 0.01 for loss in losses])
     with pytest.raises(CanaryFault, match="the dense model's first window has loss"):
         replace(llama_bench).check_canaries()
 

@@ -57,6 +57,7 @@ def test_what_is_asked_for_is_sent() -> None:
     assert "max_tokens" not in body
 
 
+@pytest.mark.parametrize("api", ["chat", "responses"])
 @pytest.mark.parametrize(
     ("behaviour", "finish_reason", "refusal", "text"),
     [
@@ -66,9 +67,9 @@ def test_what_is_asked_for_is_sent() -> None:
         ("decline", "content_filter", "Your prompt was flagged.", ""),
     ],
 )
-def test_outcomes(behaviour: Behaviour, finish_reason: str, refusal: str | None, text: str) -> None:
+def test_outcomes(behaviour: Behaviour, finish_reason: str, refusal: str | None, text: str, api: str) -> None:
     with OpenAIServer(ANSWER, behaviour) as server:
-        completion = ask(server)
+        completion = ask(server, api=api)
     assert (completion.finish_reason, completion.refusal, completion.text) == (finish_reason, refusal, text)
     assert len(server.requests) == 1
 
@@ -183,21 +184,6 @@ def test_the_responses_api() -> None:
     }
     assert (completion.text, completion.finish_reason, completion.refusal) == (ANSWER, "stop", None)
     assert text_of(completion.response) == ANSWER
-
-
-@pytest.mark.parametrize(
-    ("behaviour", "finish_reason", "refusal", "text"),
-    [
-        ("truncate", "length", None, ANSWER),
-        ("filter", "content_filter", None, ANSWER),
-        ("refuse", "stop", "I can't help with that.", ""),
-        ("decline", "content_filter", "Your prompt was flagged.", ""),
-    ],
-)
-def test_outcomes_of_responses(behaviour: Behaviour, finish_reason: str, refusal: str | None, text: str) -> None:
-    with OpenAIServer(ANSWER, behaviour) as server:
-        completion = ask(server, api="responses")
-    assert (completion.finish_reason, completion.refusal, completion.text) == (finish_reason, refusal, text)
 
 
 @pytest.mark.parametrize("behaviour", ["malformed", "html", "no_choices", "error_object"])

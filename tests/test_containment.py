@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from harness import pruners
-from harness.pipeline import Bench, open_bench
+from harness.bench import Bench
+from harness.pipeline import open_bench
 from harness.records import Sparsity
 
 LEVELS = [pytest.param("docker", marks=pytest.mark.docker), "bubblewrap"]

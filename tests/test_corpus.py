@@ -27,8 +27,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from harness import console, metrics, pruners
+from harness.bench import Bench
 from harness.cli._output import print_scores
-from harness.pipeline import Bench, open_bench
+from harness.pipeline import open_bench
 from harness.records import Execution, Limits, Mount, Pruner, Sandbox, Score, Sparsity
 from harness.stages.score import window_losses
 from sandbox.checkpoint import Checkpoint

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedConfig
 
 from harness import pruners
-from harness.pipeline import Bench, open_bench
+from harness.bench import Bench
+from harness.pipeline import open_bench
 from harness.records import Sparsity
 
 from .conftest import VOCABULARY, llama_config

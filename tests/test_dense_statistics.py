@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.bench import Bench
 from harness.dense_statistics import known_statistics
-from harness.pipeline import Bench
 from harness.pruners import find
 from harness.records import Sparsity
 from sandbox.statistics import KNOWN
@@ -43,7 +43,7 @@ def test_a_run_gives_the_same_with_and_without_what_is_known(
     dense: Bench, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_known = dense.score(find(name), Sparsity.parse("0.5"))
-    monkeypatch.setattr("harness.pipeline.known_statistics", lambda *_: {})
+    monkeypatch.setattr("harness.bench.known_statistics", lambda *_: {})
     without = dense.score(find(name), Sparsity.parse("0.5"))
     assert with_known.status == without.status == "OK"
     assert with_known.perplexity == pytest.approx(without.perplexity, rel=1e-6)

@@ -26,10 +26,11 @@ from harness.executors.processes import ProcessesExecutor
 from harness.executors.ray import RayExecutor
 from harness.executors.slurm import SlurmExecutor
 from harness.executors.tasks import Setup, Task, cut
+from harness.planning import plan
 from harness.records import Pruner, Score, Sparsity
 from harness.status import Status
 from harness.store import Cell, Store
-from harness.study import Study, parse, plan
+from harness.study import Study, parse
 from harness.study_run import Tally, run
 from harness.testing.fake_bench import FakeBench, FakeLab, fake_pruner
 

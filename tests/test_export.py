@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config
 
 from harness import model_folder
+from harness.bench import Bench
 from harness.errors import ScorerFault, UsageError
 from harness.export import check_folder, export
 from harness.model_card import Export, markdown_text, model_card, yaml_text
-from harness.pipeline import Bench
 from harness.pruners import find
 from harness.records import Sparsity
 from harness.resources import bundled

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,15 @@ def test_a_run_is_one_pruner_on_one_target(tmp_path: Path) -> None:
     assert list(at_half.values()) == [expected["0.5"], expected["2:4"], expected["rows:0.5"]]
     failed = next(run for run in listed if run.params["status"] == "TRUNCATED 4")
     assert "perplexity" not in failed.points[250]
+
+
+def test_sparsities_that_are_near_have_steps_of_their_own(tmp_path: Path) -> None:
+    found = frames.read(fake_study(tmp_path))
+    rows = found.scores[found.scores["pruner"] == "sample/l1-norm-pruning/01"].iloc[[0, 0, 0]].copy()
+    rows["ratio"] = [0.25, 0.2501, 0.2502]
+    rows["perplexity"] = [20.0, 21.0, 22.0]
+    (run,) = runs(replace(found, scores=rows))
+    assert {step: point["perplexity"] for step, point in run.points.items()} == {250: 20.0, 251: 21.0, 252: 22.0}
 
 
 def test_nothing_hostile_is_in_a_run(tmp_path: Path) -> None:

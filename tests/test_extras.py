@@ -14,8 +14,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness import metrics
+from harness.bench import Bench
 from harness.errors import UsageError
-from harness.pipeline import Bench
 from harness.pruned_model import pruned_model
 from harness.records import Score, Sparsity
 from harness.resources import bundled
@@ -183,7 +183,7 @@ def test_records_and_plans_from_before_are_read(tmp_path: Path) -> None:
         record = asdict(fake_score())
         for name in ("kl_divergence", "text", "window_losses"):
             record.pop(name)
-        store._connection.execute("UPDATE score SET record = ?", (json.dumps(record),))
+        store.connection.execute("UPDATE score SET record = ?", (json.dumps(record),))
         assert (store.scores()[0].kl_divergence, store.scores()[0].text) == (None, None)
         digest = "0" * 64
         store.save_plan(Plan("s", STUDY, old, "docker", (Cell(*cell.key, digest),)))

@@ -169,8 +169,8 @@ def test_text_of_candidates_is_cleaned_and_bounded(tmp_path: Path) -> None:
 def test_a_forged_record_is_one_line(tmp_path: Path, field: str, value: object) -> None:
     path = write(tmp_path / "results.sqlite", fake_score())
     with Store(path) as store:
-        record = json.loads(store._connection.execute("SELECT record FROM score").fetchone()[0])
-        store._connection.execute("UPDATE score SET record = ?", (json.dumps(record | {field: value}),))
+        record = json.loads(store.connection.execute("SELECT record FROM score").fetchone()[0])
+        store.connection.execute("UPDATE score SET record = ?", (json.dumps(record | {field: value}),))
     with pytest.raises((StorageFault, UsageError)) as caught:
         frames.read(path)
     assert "\n" not in str(caught.value)

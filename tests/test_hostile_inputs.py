@@ -85,8 +85,8 @@ def test_a_record_of_the_wrong_types_is_one_line(tmp_path: Path, change: dict[st
     with Store(tmp_path / "results.sqlite") as store:
         store.save_plan(Plan("study", "", {}, "docker", (cell,)))
         store.add_score(cell, score)
-        record = json.loads(store._connection.execute("SELECT record FROM score").fetchone()[0])
-        store._connection.execute("UPDATE score SET record = ?", (json.dumps(record | change),))
+        record = json.loads(store.connection.execute("SELECT record FROM score").fetchone()[0])
+        store.connection.execute("UPDATE score SET record = ?", (json.dumps(record | change),))
         with pytest.raises(StorageFault, match=r"a record in it cannot be read"):
             store.scores()
 

@@ -26,13 +26,15 @@ from harness.archive import archive
 from harness.cli import cli, main
 from harness.errors import InputFault, StorageFault, UsageError
 from harness.names import slug
+from harness.planning import plan
+from harness.recorded import results_file
 from harness.records import Completion
 from harness.resources import cache_folder, resource
 from harness.snapshot import snapshot
 from harness.stages.idea import ideas
 from harness.stages.prompt import render
 from harness.store import Store
-from harness.study import parse, plan, results_file
+from harness.study import parse
 from harness.testing.fake_study import TEXT, fake_study
 
 CODE = "def prune(task):\n    pass\n"
@@ -77,11 +79,11 @@ def test_the_same_study_gives_the_same_bytes_whatever_happened_before(study: Pat
 
 def test_a_running_study_is_packed_as_it_is_at_one_moment(study: Path) -> None:
     with Store(study) as running:
-        running._connection.execute("BEGIN IMMEDIATE")
+        running.connection.execute("BEGIN IMMEDIATE")
         for table in ("zeros", "origin", "score"):
-            running._connection.execute(f"DELETE FROM {table}")
+            running.connection.execute(f"DELETE FROM {table}")
         content = snapshot(study)
-        running._connection.execute("ROLLBACK")
+        running.connection.execute("ROLLBACK")
         Path("copy.sqlite").write_bytes(content)
         with Store(Path("copy.sqlite"), create=False) as copy:
             assert copy.scores() == running.scores()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.bench import Bench
 from harness.errors import UsageError
-from harness.pipeline import Bench
 from harness.records import Idea, Sparsity
 from harness.resources import resource, sandbox_package
 from harness.stages import prompt as stage

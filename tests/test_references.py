@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from harness import pruners
-from harness.pipeline import Bench
+from harness.bench import Bench
 from harness.records import Sparsity
 from harness.resources import resource
 from sandbox.interface import NotApplicable

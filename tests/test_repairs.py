@@ -15,13 +15,14 @@ from harness import asking, repair_rounds, repairs, report
 from harness.cli import cli, main
 from harness.errors import InputFault, SandboxFault, UsageError
 from harness.ledger import Ledger
+from harness.planning import attempts, resolve
 from harness.repairs import Fate, fates
 from harness.report.repairs import read_repairs
 from harness.stages.idea import ideas
 from harness.stages.prompt import render, render_repair
 from harness.status import Status
 from harness.store import Store
-from harness.study import attempts, load, parse, resolve
+from harness.study import load, parse
 from harness.testing.fake_bench import FakeLab, fake_score
 from harness.testing.openai_server import OpenAIServer
 

@@ -20,9 +20,10 @@ from click.testing import CliRunner, Result
 
 from harness import pack, packing
 from harness.archive import archive
+from harness.bench import Bench
 from harness.cli import cli, main
 from harness.packed import others_here
-from harness.pipeline import Bench
+from harness.recorded import recorded
 from harness.records import Completion, Pruner, Score, Sparsity
 from harness.replay import facts
 from harness.report.results import read
@@ -31,7 +32,7 @@ from harness.stages.idea import ideas
 from harness.stages.prompt import render
 from harness.status import Status
 from harness.store import Cell, Store
-from harness.study import parse, recorded
+from harness.study import parse
 from harness.study_run import run
 from harness.testing.fake_bench import FakeBench, FakeLab
 from harness.testing.fake_study import TEXT, fake_study

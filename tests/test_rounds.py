@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM
 
 from harness import pruners
 from harness import study as studies
+from harness.bench import Bench
 from harness.cli import main
 from harness.errors import UsageError
-from harness.pipeline import Bench
 from harness.records import Measurement, Sparsity
 from harness.schedule import schedule
 from harness.store import Store

@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from harness.bench import Bench
 from harness.errors import ScorerFault
-from harness.pipeline import Bench
 from harness.records import Sparsity
 
 from .conftest import open_trusted, pruner
@@ -95,7 +95,7 @@ def test_weights_that_overflow_the_model_are_no_score(llama_bench: Bench) -> Non
 
 
 def test_a_broken_dense_model_is_our_fault(llama_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.pipeline.window_losses", lambda *_: [float("nan")])
-    monkeypatch.setattr("harness.pipeline.arithmetic", lambda _device: ("another", "machine", 1))
+    monkeypatch.setattr("harness.bench.window_losses", lambda *_: [float("nan")])
+    monkeypatch.setattr("harness.bench.arithmetic", lambda _device: ("another", "machine", 1))
     with pytest.raises(ScorerFault, match="no finite perplexity"):
         _ = replace(llama_bench).dense_losses

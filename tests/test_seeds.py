@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from harness import metrics, pruners
+from harness.bench import Bench
 from harness.comparison import compared
 from harness.frames import read
-from harness.pipeline import Bench
 from harness.records import Sparsity
 from harness.stages.leaderboard import leaderboard
 from harness.store import Store

@@ -302,7 +302,7 @@ def test_what_is_done_is_told_without_a_score_being_read(path: Path) -> None:
         store.add_score(CELLS[1], fake_score("wanda", isolation="bubblewrap"))
         assert store.scored() == {CELLS[0].key, CELLS[1].key}
         assert store.isolations() == {"docker:runsc", "bubblewrap"}
-        store._connection.execute("UPDATE score SET record = 'no JSON'")
+        store.connection.execute("UPDATE score SET record = 'no JSON'")
         with pytest.raises(StorageFault):
             store.isolations()
 
@@ -326,8 +326,8 @@ def test_a_damaged_record_is_a_fault(path: Path) -> None:
 def test_a_full_disk_is_a_fault_and_keeps_what_is_there(path: Path) -> None:
     with Store(path) as store:
         store.add_score(CELLS[0], fake_score("wanda"))
-        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        pages = store.connection.execute("PRAGMA page_count").fetchone()[0]
+        store.connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StorageFault, match="disk is full"):
             store.add_score(CELLS[1], fake_score("bias", window_losses=(1.0,) * 100_000))
         assert [score.pruner for score in store.scores()] == ["wanda"]

@@ -12,8 +12,8 @@ import torch
 from transformers import PreTrainedConfig
 
 from harness import pruners
+from harness.bench import Bench
 from harness.errors import UsageError
-from harness.pipeline import Bench
 from harness.records import Sparsity
 from sandbox.attention import attention_heads
 from sandbox.checkpoint import Checkpoint

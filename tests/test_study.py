@@ -11,10 +11,12 @@ import pytest
 
 from harness import pruners
 from harness.errors import InputFault, SandboxFault, StorageFault, UsageError
+from harness.planning import plan
+from harness.recorded import default_results, results_file
 from harness.records import Pruner
 from harness.status import Status
 from harness.store import Cell, Store
-from harness.study import Study, default_results, load, parse, plan, results_file
+from harness.study import Study, load, parse
 from harness.study_run import run
 from harness.testing.fake_bench import FakeLab, fake_pruner
 
@@ -205,8 +207,8 @@ def test_a_target_that_cannot_be_opened_is_a_fault_of_its_cells_alone(store: Sto
 
 def test_a_full_results_file_stops_the_run(store: Store) -> None:
     run(study(), store, FakeLab(open_errors={t: [InputFault("x")] for t in study().targets}).open_bench)
-    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-    store._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+    pages = store.connection.execute("PRAGMA page_count").fetchone()[0]
+    store.connection.execute(f"PRAGMA max_page_count = {pages + 1}")
     lab = FakeLab()
     with pytest.raises(StorageFault, match="disk is full"):
         run(study(), store, lab.open_bench)

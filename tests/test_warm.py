@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.bench import Bench
 from harness.errors import ContentionFault
-from harness.pipeline import Bench, open_bench
+from harness.pipeline import open_bench
 from harness.records import Limits, Score, Sparsity
 from harness.resources import cache_folder
 from harness.sandboxes import engine

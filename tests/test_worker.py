@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.pipeline import Bench
+from harness.bench import Bench
 from harness.records import Execution, Failure, Limits, Sparsity
 from harness.stages import sandbox_run
 from harness.status import Status

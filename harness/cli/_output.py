@@ -17,7 +17,7 @@ from harness.errors import StorageFault, UsageError
 from harness.records import Measurement, Score
 
 if TYPE_CHECKING:
-    from harness.study import Recorded
+    from harness.recorded import Recorded
 
 _NAME_CHARACTERS = 31
 _NOTE_CHARACTERS = 200

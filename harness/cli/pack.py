@@ -28,7 +28,7 @@ def command(study: str, into: Path | None, licence: str | None) -> None:
     """
     from harness import packing
     from harness.console import plain
-    from harness.study import results_file
+    from harness.recorded import results_file
 
     packed = packing.write(results_file(study), into, licence)
     counts = packed.counts

@@ -50,9 +50,9 @@ def command(
 
     from harness.cli._output import check_writable, finite, write_json
     from harness.errors import HarnessError
+    from harness.recorded import recorded
     from harness.records import Sparsity
     from harness.replay import Wanted, replay
-    from harness.study import recorded
 
     check_writable(json_file)
     labels = [Sparsity.parse(text).label for texts in sparsities for text in texts.split(",")]

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from harness.recorded import Recorded
     from harness.report import Results
-    from harness.study import Recorded
 
 _WIDE = 110
 """Columns of a terminal from which all of a row is shown."""
@@ -65,8 +65,8 @@ def command(
 
     from harness import report
     from harness.cli._output import check_writable, finite, tell_of_others, write_json
+    from harness.recorded import recorded
     from harness.records import EXTRAS
-    from harness.study import recorded
 
     check_writable(json_file)
     sources = [recorded(study) for study in studies]

@@ -53,7 +53,8 @@ def run(
     the same command, or with another executor.
     """
     from harness.executors import Options, open_executor
-    from harness.study import default_results, load
+    from harness.recorded import default_results
+    from harness.study import load
 
     described = load(study)
     path = results / "results.sqlite" if results else default_results(described.name)
@@ -100,8 +101,8 @@ def repair(
     """
     from harness import atomic, console
     from harness.errors import UsageError
+    from harness.recorded import results_file
     from harness.repair_rounds import next_round
-    from harness.study import results_file
 
     if study.endswith(".zip"):
         raise UsageError(f"{study}: a pack is not gone on with: give the study where it was run")
@@ -146,18 +147,18 @@ def _run(described: Study, path: Path, options: dict[str, Any], following: str) 
                 " there"
             )
             sys.exit(130)
+        if final.unasked:
+            where = f" beside {path}" if described.repairs else ""
+            raise HarnessError(
+                f"{final.unasked} attempts were not asked: max_cost ({described.max_cost:g} US dollars) is spent, or"
+                f" would not reach; raise it in the study file{where}, and run the same command"
+            )
         if final.faults:
             first = store.faults()[0]
             raise HarnessError(
                 f"{final.faults} of {final.planned} cells met a fault of the harness, the first {first.status}:"
                 f" {first.message}; run the same command to try them again"
             )
-    if final.unasked:
-        where = f" beside {path}" if described.repairs else ""
-        raise HarnessError(
-            f"{final.unasked} attempts were not asked: max_cost ({described.max_cost:g} US dollars) is spent, or would"
-            f" not reach; raise it in the study file{where}, and run the same command"
-        )
     console.notice(f"{final.scored} of {final.planned} cells done; next: {following}")
 
 
@@ -170,8 +171,8 @@ def _show_forecast(described: Study, path: Path) -> None:
 
     from harness.forecast import forecast
     from harness.ledger import Ledger
+    from harness.planning import attempts, plan
     from harness.store import Store
-    from harness.study import attempts, plan
 
     asked = attempts(described)
     calls, done = {}, set()
@@ -208,8 +209,8 @@ def status(study: str) -> None:
 
     STUDY is a study's name, its TOML file, its results folder, its results file or its pack.
     """
+    from harness.recorded import results_file
     from harness.store import Store
-    from harness.study import results_file
 
     with Store(results_file(study), create=False) as store:
         _show(store)

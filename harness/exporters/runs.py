@@ -32,8 +32,9 @@ class Run:
     """`pruner`, `target`, `author`, `protocol`, `seed`, `isolation`; `idea`, `model` and `template` where there
     are; `status`, as in `OK 3, TIMEOUT 1`; and `status/LABEL` for each sparsity."""
     points: Mapping[int, Mapping[str, float]]
-    """By step, rising: the metrics that were measured and are finite. The step is round(1000 * ratio); the metrics of a
-    pattern have `/2-4` behind their names, those of a structure `/rows`, as several may have one step."""
+    """By step, rising: the metrics that were measured and are finite. The step is round(1000 * ratio), or the next
+    one that is free where ratios are nearer; the metrics of a pattern have `/2-4` behind their names, those of a
+    structure `/rows`, as several may have one step."""
 
     @property
     def digest(self) -> str:
@@ -61,5 +62,7 @@ def _run(part: pd.DataFrame) -> Run:
         suffix = {"unstructured": "", "pattern": f"/{label}"}.get(row["kind"], f"/{row['kind']}")
         values = {f"{name}{suffix}": float(row[name]) for name in METRICS if not pd.isna(row[name])}
         step = round(1000 * row["ratio"])
+        while values.keys() & points.get(step, {}).keys():
+            step += 1
         points[step] = points.get(step, {}) | {name: value for name, value in values.items() if math.isfinite(value)}
     return Run(f"{first['pruner']} on {first['target']}", params, dict(sorted(points.items())))

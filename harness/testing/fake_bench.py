@@ -50,7 +50,7 @@ class FakeLab:
 
 
 class FakeBench:
-    """As `harness.pipeline.Bench`."""
+    """As `harness.bench.Bench`."""
 
     def __init__(self, lab: FakeLab, target: str, options: dict[str, Any]) -> None:
         self._lab = lab
