@@ -167,8 +167,10 @@ def _bootstrapped(differences: Floats, shares: Draws, added: Floats) -> tuple[Fl
         wide -= np.square(here)
         np.maximum(wide, _LEAST_ERROR**2 * (windows - 1), out=wide)
         here /= np.sqrt(wide, out=wide)
+        limits = (observed[rows] / unit).astype(np.float32)
+        beyond = np.count_nonzero(np.abs(here) >= limits[:, np.newaxis], axis=1)
         low, high = quantiles(here, (1 - LEVEL) / 2, (1 + LEVEL) / 2)
-        return low, high, _beyond(here, (observed[rows] / unit).astype(np.float32))
+        return low, high, beyond
 
     parts = [slice(start, start + _ROWS_AT_ONCE) for start in range(0, len(means), _ROWS_AT_ONCE)]
     found = _threads().map(strayed, parts) if len(parts) > 1 else map(strayed, parts)
@@ -187,24 +189,21 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count())
 
 
-def _beyond(rows: Draws, limits: Draws) -> Places:
-    """How many of each row, which is sorted, are as far from zero as its limit, or farther."""
-    most = rows.shape[1]
-    both = zip(rows, limits, strict=True)
-    return np.array([min(most, most - row.searchsorted(x) + row.searchsorted(-x, "right")) for row, x in both])
-
-
 def quantiles(values: Draws, *probabilities: float) -> list[Floats]:
-    """Of each row, to the last bit those of `numpy.quantile`, in a third of its time; `values` is sorted in place."""
-    values.sort(axis=1)
-    found = []
+    """Of each row, to the last bit those of `numpy.quantile`, in a fraction of its time.
+
+    Probabilities rise; `values` is put into another order.
+    """
+    found, start = [], 0
     for probability in probabilities:
         place = probability * (values.shape[1] - 1)
         before = int(place)
-        share, (low, high) = place - before, values[:, before : before + 2].T
+        values[:, start:].partition(before - start, axis=1)  # numpy is slow with several places at once
+        start = before
+        share, low = place - before, values[:, before]
+        high = values[:, before + 1 :].min(axis=1)  # NaN where the row has one
         step = (high - low).astype(np.float64)
-        between = low + step * share if share < 0.5 else high - step * (1 - share)
-        found.append(np.where(np.isnan(values[:, -1]), np.nan, between))  # a row with one has it at its end
+        found.append(low + step * share if share < 0.5 else high - step * (1 - share))
     return found
 
 

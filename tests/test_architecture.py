@@ -16,7 +16,12 @@ OWNERS = {
     "jinja2": ["harness/templates.py"],
     "markdown_it": ["harness/answers.py"],
     "pydantic": ["harness/store.py", "harness/study.py"],
-    "matplotlib": ["harness/drawing.py", "harness/report/paper/figures.py", "harness/stages/figure.py"],
+    "matplotlib": [
+        "harness/drawing.py",
+        "harness/multiples.py",
+        "harness/report/paper/figures.py",
+        "harness/stages/figure.py",
+    ],
     "sqlite3": ["harness/database.py", "harness/snapshot.py"],
     "xllamacpp": ["harness/local_server.py"],
     "datasets": ["harness/text.py"],

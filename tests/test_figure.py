@@ -125,3 +125,19 @@ def test_equal_scores_give_equal_bytes() -> None:
 def test_it_is_sharp_enough_for_print() -> None:
     content = to_png(draw(scores("0.5"), "study"))
     assert int.from_bytes(content[16:20], "big") >= 1200
+
+
+def test_many_targets_are_small_panels_with_the_best_of_each_author() -> None:
+    targets = tuple(f"target-{number}" for number in range(9))
+    given = [*scores(*RATIOS, "2:4", targets=targets), fake_score("gone", "0.5", status=Status.TIMEOUT, author="human")]
+    given.append(fake_score("a $bad_{name", "0.1", author="model", target="target-0", loss=math.log(1e6)))
+    figure = draw(given, "many")
+    words = texts(figure)
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(shown) == 10, "and one where nothing has a perplexity"
+    assert {"target-0", "target-8", "0.9", "2:4", "best written by a person", "dense model"} <= set(words)
+    assert figure.get_figheight() < 12
+    first = shown[0]
+    best = {score.sparsity: score.perplexity for score in given if score.pruner == "magnitude"}
+    assert set(points(first)) >= {(place, best[label]) for place, label in enumerate([*RATIOS, "2:4"])}
+    assert to_png(figure) == to_png(draw(given, "many"))

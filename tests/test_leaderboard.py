@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -248,3 +249,21 @@ def test_texts_are_bounded() -> None:
 def test_perplexities_are_written_as_people_read_them(value: float, text: str) -> None:
     assert perplexity_text(value) == text
     assert interval_text(value, math.nan) == ""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_csv_is_that_of_pandas_where_nothing_is_a_formula(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    numbers = random.normal(size=40) * 10.0 ** random.integers(-300, 300, 40)
+    texts = ["a", "x,y", 'say "no"', "two\nlines", "", "NA", None]
+    frame = pd.DataFrame(
+        {
+            "number": np.where(random.random(40) < 0.2, np.nan, numbers),
+            "count, all": pd.Series(random.integers(-5, 5, 40), dtype="Int64").where(random.random(40) < 0.7),
+            "flag": pd.Series(random.random(40) < 0.5, dtype="boolean").where(random.random(40) < 0.7),
+            "text": random.choice(np.array(texts, dtype=object), 40),
+            "mixed": random.choice(np.array([-1, 2.5, "b", None, np.nan], dtype=object), 40),
+            "infinite": np.where(random.random(40) < 0.5, -np.inf, 0.1),
+        }
+    )
+    assert to_csv(frame) == frame.to_csv(index=False, lineterminator="\n")

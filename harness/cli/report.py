@@ -26,6 +26,8 @@ _WIDE = 110
 """Columns of a terminal from which all of a row is shown."""
 _NARROWEST = 12
 """Columns that a pruner's name keeps."""
+_RANKINGS = 40
+"""Of the terminal; nobody reads more."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -136,7 +138,8 @@ def show(screen: Console, results: Results, frame: pd.DataFrame) -> None:
 
     for line in results.notices():
         screen.print(Text(plain(line)))
-    for (target, protocol, sparsity), part in frame.groupby(GROUP, sort=False, dropna=False):
+    rankings = list(frame.groupby(GROUP, sort=False, dropna=False))
+    for (target, protocol, sparsity), part in rankings[:_RANKINGS]:
         screen.print()
         dense = part["dense_perplexity"].dropna()
         against = f", dense {perplexity_text(dense.iloc[0])}" if len(dense) else ""
@@ -146,6 +149,8 @@ def show(screen: Console, results: Results, frame: pd.DataFrame) -> None:
         named = zip(part["pruner"], part["notes"], strict=True)
         if noted := "\n".join(f"{pruner}: {notes}" for pruner, notes in named if notes):
             screen.print(Text(noted, style="dim"))
+    if (more := len(rankings) - _RANKINGS) > 0:
+        screen.print(f"\n{more} more rankings are in leaderboard.md", style="bold", highlight=False)
     screen.print()
     screen.print(_by_author(summary(frame)))
     screen.print()

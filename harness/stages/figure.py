@@ -1,7 +1,7 @@
 """Scores -> the figure: perplexity against sparsity, of people's and of models' pruners, for screen and print.
 
 With three ratios or more it is lines over the sparsity; with fewer it is a dot a pruner, sorted by perplexity. N:M
-patterns have panels of their own.
+patterns have panels of their own. Many targets get a small panel each.
 """
 
 from __future__ import annotations
@@ -33,10 +33,13 @@ from harness.drawing import (
     styles,
     value_text,
 )
+from harness.multiples import draw_multiples
 from harness.records import Score, Sparsity
 from harness.status import Status
 
 _LINE_RATIOS = 3
+_MANY_PANELS = 6
+"""More are small ones: nobody reads a figure of many pages."""
 _NAMED = 24
 """Lines that have a name and a look of their own; a legend has room for no more."""
 _FAINT: dict[str, Any] = {"color": "#bbbbbb", "linewidth": 0.7, "linestyle": (0, (4, 2)), "zorder": 1}
@@ -66,11 +69,16 @@ def draw(scores: Sequence[Score], title: str) -> Figure:
     labels = list(dict.fromkeys(score.sparsity for score in scores))
     ratios = sorted((label for label in labels if ":" not in label), key=float)
     patterns = [label for label in labels if ":" in label]
-    figure = Figure(layout="constrained", dpi=DPI)
-    put(figure.suptitle(""), f"{title}: perplexity after pruning, lower is better", 90).set_fontsize(11)
+    is_many = len(panels) > _MANY_PANELS
+    figure = Figure(layout=None if is_many else "constrained", dpi=DPI)
+    heading = put(figure.suptitle(""), f"{title}: perplexity after pruning, lower is better", 90)
+    heading.set_fontsize(11)
     if not scores:
         figure.set_size_inches(6, 2)
         figure.text(0.5, 0.4, "no scores yet", ha="center", color=GREY)
+    elif is_many:
+        draw_multiples(figure, panels, ratios, patterns)
+        heading.set_y(1 - 0.2 / figure.get_figheight())
     elif len(ratios) >= _LINE_RATIOS:
         _draw_lines(figure, panels, ratios, patterns)
     else:
@@ -108,7 +116,8 @@ def _draw_lines(
         if patterns:
             axes[1].set_xticks(range(len(patterns)), [_pattern_label(pattern) for pattern in patterns], fontsize=8)
             axes[1].set_xlim(-0.6, len(patterns) - 0.4)
-            axes[1].set_title("N:M patterns", loc="left", fontsize=9)
+            structures = any(Sparsity.parse(pattern).structure for pattern in patterns)
+            axes[1].set_title("other sparsities" if structures else "N:M patterns", loc="left", fontsize=9)
             axes[1].tick_params(left=False)
         for axis in axes:
             dress(axis)
