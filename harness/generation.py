@@ -10,6 +10,7 @@ from typing import Literal
 
 from harness import archive
 from harness.errors import UsageError
+from harness.journal import Journal
 from harness.records import Completion, Idea, Prompt, Pruner, Recorder
 
 
@@ -82,12 +83,12 @@ def generate(generator: Generator, idea: Idea, root: Path, template: str = "one-
 
     Raises:
         UsageError: unknown template, missing key.
-        EndpointFault: the endpoint failed; nothing is archived.
+        EndpointFault: the endpoint failed; nothing is archived, and what it said is in the journal.
         StorageFault: the archive cannot be written.
     """
     from harness.stages import candidate, prompt  # noqa: PLC0415 - heavy, and not needed to list commands
 
     question = prompt.render(idea, template)
-    answer = generator.complete(question)
+    answer = generator.complete(question, recorder=Journal(root))
     source, status, message = candidate.extract(answer)
     return archive.archive(question, answer, root, source=source, status=status, message=message)

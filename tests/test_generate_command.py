@@ -134,6 +134,10 @@ def test_faults_of_the_endpoint_are_one_line(behaviour: Behaviour, capsys: pytes
     assert output.err.count("\n") == 1
     assert KEY not in output.err
     assert not Path("generated/o1").exists()
+    sent, *received = [json.loads(line) for line in Path("generated/requests.jsonl").read_text().splitlines()]
+    assert sent["request"]["body"]["model"] == "o1"
+    assert [one["status"] for one in received] == [{"unauthorized": 401, "no_model": 404}.get(behaviour, 200)]
+    assert received[0]["response"], "as it came, though it is no answer"
 
 
 def test_a_fault_keeps_what_was_archived_before(capsys: pytest.CaptureFixture[str]) -> None:
