@@ -94,7 +94,7 @@ def log_axis(axis: Axes, which: str, values: Iterable[float], ticks: int) -> Non
 
 def apart(ratios: list[float]) -> list[float]:
     """The ratios, but for those whose tick labels would touch the one before."""
-    gap = 0.055 * (ratios[-1] - ratios[0])
+    gap = 0.06 * (ratios[-1] - ratios[0])
     kept = ratios[:1]
     for ratio in ratios[1:]:
         if ratio - kept[-1] >= gap:

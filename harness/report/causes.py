@@ -64,5 +64,5 @@ def texts(frame: pd.DataFrame) -> Iterator[tuple[str, str, str, str]]:
 
 def table(results: Results, frame: pd.DataFrame) -> Table:
     """The same for print."""
-    columns = tuple(Column(name, is_text=name != "samples", wide=name == "causes") for name in HEADINGS)
+    columns = tuple(Column(name, is_text=name != "samples", wide=0.3 * (name == "causes")) for name in HEADINGS)
     return Table(0, CAPTION, results.name, columns, tuple(texts(frame)), (NOTE,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +45,19 @@ def draw(number: int, results: Results) -> Figure:
     figure.set_size_inches(7.6, 0.5 + 2.9 * len(panels))
     figure.subplots(len(panels), 1)
     authors = {curve.label: curve.author for _, curves, _ in panels for curve in curves}
-    looks = dict(zip(authors, styles(authors.values()), strict=True))
+    same = {label: _measured_label(label, authors) for label in authors}
+    distinct = {label: authors[label] for label in same.values()}
+    by_label = dict(zip(distinct, styles(distinct.values()), strict=True))
+    looks = {label: by_label[known] for label, known in same.items()}
     for axis, (title, curves, dense) in zip(figure.axes, panels, strict=True):
         _panel(axis, title, curves, dense, looks)
     put(figure.suptitle(""), f"Figure {number}: {CAPTIONS[number]}", 90).set_fontsize(10.5)
     return figure
+
+
+def _measured_label(label: str, labels: Iterable[str]) -> str:
+    """The first of `labels` that is of the same idea: the draft's curve of an idea looks as that measured here does."""
+    return next((one for one in labels if one.startswith(f"{label}, ")), label)
 
 
 def _measured(number: int, target: str, results: Results) -> list[_Curve]:

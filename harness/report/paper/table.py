@@ -29,8 +29,12 @@ _LATEX = {
     "—": r"\textemdash{}",
     "…": r"\ldots{}",
 }
-_CHARACTERS_OF_A_LINE = 106
-_WIDE_CHARACTERS = 36
+_SIZES = {"small": 106, "footnotesize": 119}
+"""How many characters fit a line of 6.5 inches in each of LaTeX's sizes."""
+_MOST_SHRUNK = 145
+"""Characters of a line that is shrunk to fit; smaller ones could not be read."""
+_CAPITAL = 1.4
+"""Characters that a capital is as wide as."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ class Column:
     heading: str
     sub: str = ""
     is_text: bool = False
-    wide: bool = False
-    """Whether lines of it may be broken in print."""
+    wide: float = 0.0
+    """The part of a line that it takes, where its own lines may be broken in print."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +82,24 @@ def as_csv(tables: Sequence[Table]) -> str:
 
 
 def as_latex(table: Table) -> str:
-    r"""A `table` float with booktabs' rules; needs `\usepackage{booktabs}` and T1 fonts.
+    r"""A `table` float with booktabs' rules; needs `\usepackage{booktabs,graphicx}` and T1 fonts.
 
-    What is too wide for a page stands in parts under each other, each with the first column.
+    Of the largest size in which it fits the page, or shrunk; what would be too small to read stands in parts under each
+    other, each with the first column.
     """
-    grids = "\n\n\\medskip\n".join(f"{_grid(table, places)}" for places in _parts(table))
+    everything = list(range(len(table.columns)))
+    size = next((name for name, line in _SIZES.items() if _width(table, everything, line) <= line), None)
+    is_shrunk = size is None and _width(table, everything, _MOST_SHRUNK) <= _MOST_SHRUNK
+    parts = [everything] if size or is_shrunk else _parts(table, _SIZES["small"])
+    grids = "\n\n\\medskip\n".join(_grid(table, places) for places in parts)
+    if is_shrunk:
+        size, grids = "footnotesize", f"\\resizebox{{\\linewidth}}{{!}}{{%\n{grids}}}"
     notes = " ".join(latex(note) for note in table.notes)
     caption = f"{latex(table.caption)}, {latex(table.target)}."
     label = f"tab:{table.number or slug(table.caption)}-{slug(table.target)}"
+    body = f"{{\\{size or 'small'}\n{grids}\\par}}\n"
     return (
-        f"\\begin{{table}}[tbp]\n\\centering\n\\caption{{{caption}}}\n\\label{{{label}}}\n{{\\small\n{grids}\\par}}\n"
+        f"\\begin{{table}}[tbp]\n\\centering\n\\caption{{{caption}}}\n\\label{{{label}}}\n{body}"
         f"\\smallskip\n{{\\footnotesize {notes}\\par}}\n\\end{{table}}\n"
     )
 
@@ -127,35 +139,44 @@ def _cell(value: Value) -> object:
     return "" if value is None else repr(value) if isinstance(value, float) else plain(value, 400)
 
 
-def _parts(table: Table) -> list[list[int]]:
+def _parts(table: Table, line: int) -> list[list[int]]:
     """The places of the columns of each part; columns of one heading stay together."""
     columns = table.columns
-    parts, used = [[0]], _width(table, [0])
+    parts, used = [[0]], _width(table, [0], line)
     for _, group in groupby(range(1, len(columns)), key=lambda place: columns[place].heading):
         places = list(group)
-        width = _width(table, places)
-        if len(parts[-1]) > 1 and used + width > _CHARACTERS_OF_A_LINE:
+        width = _width(table, places, line)
+        if len(parts[-1]) > 1 and used + width > line:
             parts.append([0])
-            used = _width(table, [0])
+            used = _width(table, [0], line)
         parts[-1] += places
         used += width
     return parts
 
 
-def _width(table: Table, places: Sequence[int]) -> int:
-    """Characters of the columns under one heading, about."""
-    columns = [table.columns[place] for place in places]
-    cells = [
-        _WIDE_CHARACTERS if one.wide else max([len(one.sub), *(len(value_text(row[place])) for row in table.rows)]) + 2
-        for one, place in zip(columns, places, strict=True)
-    ]
-    return max(sum(cells), len(columns[0].heading) + 2)
+def _width(table: Table, places: Sequence[int], line: int) -> float:
+    """Characters of some columns, about, of a line of so many."""
+    total = 0.0
+    for heading, group in groupby(places, key=lambda place: table.columns[place].heading):
+        cells = 0.0
+        for place in group:
+            column = table.columns[place]
+            texts = [column.sub, *(value_text(row[place]) for row in table.rows)]
+            cells += 2 + (column.wide * line or max(map(_length, texts)))
+        total += max(cells, _length(heading) + 2)
+    return total
+
+
+def _length(text: str) -> float:
+    """As so many characters in print."""
+    return len(text) + (_CAPITAL - 1) * sum(map(str.isupper, text))
 
 
 def _grid(table: Table, places: Sequence[int]) -> str:
     columns = [table.columns[place] for place in places]
-    kinds = "".join("p{0.3\\linewidth}" if one.wide else "l" if one.is_text else "r" for one in columns)
-    lines = "".join(_line(value_text(row[place]) for place in places) for row in table.rows)
+    kinds = "".join(f"p{{{one.wide}\\linewidth}}" if one.wide else "l" if one.is_text else "r" for one in columns)
+    apart = "\\addlinespace[2pt]\n" if any(one.wide for one in columns) else ""  # rows of several lines
+    lines = apart.join(_line(value_text(row[place]) for place in places) for row in table.rows)
     begin = f"\\begin{{tabular}}{{@{{}}{kinds}@{{}}}}\n\\toprule\n{_headings(columns)}\\midrule\n"
     return f"{begin}{lines}\\bottomrule\n\\end{{tabular}}"
 

@@ -83,7 +83,8 @@ def _by_people(number: int, target: str, results: Results) -> Table:
 
 def _by_models(number: int, target: str, results: Results) -> Table:
     """Table 5; a candidate without any perplexity stands in the notes."""
-    columns, drafts, failed = {}, {}, []
+    columns, drafts = {}, {}
+    failed: dict[str, list[str]] = {}
     numbers = {f"{idea.number} {idea.title}": f"aigc algorithm {idea.number}" for idea in ideas()}
     for title, scores in first_samples(results, target).items():
         name, comma, model = title.partition(", ")
@@ -92,10 +93,11 @@ def _by_models(number: int, target: str, results: Results) -> Table:
             columns[heading] = scores
             drafts[heading] = draft.curve(number, numbers.get(name, ""))
         else:
-            failed.append(f"{heading} ({_cause(scores.values())})")
+            failed.setdefault(model, []).append(f"{numbers.get(name, name)} ({_cause(scores.values())})")
     notes = [_about(draft.LLAMA, target, results), "Of each idea the first sample, under its number in Table 4."]
-    if failed:
-        notes.append(f"Without a perplexity at any level: {'; '.join(failed)}.")
+    for model, listed in failed.items():
+        of_model = f" of {model}" if model else ""
+        notes.append(f"Without a perplexity at any level{of_model}: {'; '.join(listed)}.")
     return _by_level(number, target, columns, drafts, [*notes, *_remarks(columns)])
 
 
@@ -139,7 +141,10 @@ def _attempts(number: int, target: str, results: Results) -> Table:
         cells = [_outcome(attempts.get((model, slug), {}), waiting) for model in models]
         rows.append((row.get("Number", ""), title, *cells, row.get("Status"), row.get("Usage Scenario")))
     headings = [Column("Status", plain(model, _NAME_CHARACTERS), is_text=True) for model in models]
-    begin, end = (Column("Number"), Column("Core idea", is_text=True)), Column("Usage scenario", is_text=True)
+    begin, end = (
+        (Column("Number"), Column("Core idea", is_text=True, wide=0.25)),
+        Column("Usage scenario", is_text=True),
+    )
     columns = (*begin, *headings, Column("Status", f"o1, {_DRAFT}", is_text=True), end)
     note = "OK: a perplexity at every sparsity that the study asks for. The draft asked o1 once for each idea."
     return Table(number, _CAPTIONS[number], target, columns, tuple(rows), (note,))
@@ -166,7 +171,7 @@ def _texts(number: int, target: str, results: Results) -> Table:
     notes = [_about(draft.OPT, target, results), f"Pruned by {pruner}; the draft does not name its pruner."]
     if not with_texts:
         notes.append(f'The study asked for no texts: text = "{draft.PROMPT}" in its file does.')
-    said = [Column(f"{prompt} …", sub, is_text=True, wide=True) for sub in (_HERE, _DRAFT)]
+    said = [Column(f"{prompt} …", sub, is_text=True, wide=0.3) for sub in (_HERE, _DRAFT)]
     columns = (_LEVEL, Column("Perplexity", _HERE), Column("Perplexity", _DRAFT), *said)
     return Table(number, _CAPTIONS[number], target, columns, tuple(rows), tuple(notes))
 
