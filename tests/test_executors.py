@@ -260,7 +260,7 @@ from harness.testing.fake_bench import fake_pruner
 from tests.test_executors import Lab, TEXT
 pruners.find = fake_pruner
 folder = Path(sys.argv[1])
-lab = Lab(log=folder / "log", pause_seconds=0.05)
+lab = Lab(log=folder / "log", pause_seconds=0.3)
 try:
     with Store(folder / "results.sqlite") as store:
         run(parse(TEXT, "a test"), store, lab.open_bench, executor=ProcessesExecutor(2))

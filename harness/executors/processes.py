@@ -113,7 +113,6 @@ def _serve(pipe: Connection, setup: Setup, gpu: str | None) -> None:
     """A worker process: does tasks until the pipe ends."""
     # Ctrl-C is the driver's, which ends the workers. Ignored or blocked it would be so for pruners, too.
     signal.signal(signal.SIGINT, lambda *_: None)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs in a sandbox is ended, too
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     console.set_quiet(True)
     if gpu is not None:
@@ -122,6 +121,7 @@ def _serve(pipe: Connection, setup: Setup, gpu: str | None) -> None:
     worker = Worker(setup)
     with suppress(KeyboardInterrupt):
         try:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs in a sandbox is ended, too
             while _told(pipe, Ready()) and (task := _asked(pipe)) is not None:
                 for answer in answers(worker, task):
                     if not _told(pipe, answer):
