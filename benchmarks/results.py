@@ -1,12 +1,14 @@
 """How long a report and a resumption take with many stored results.
 
     python -m benchmarks.results --runs 5
+    python -m benchmarks.results --runs 5 --pruners 110 --results 1430 --levels paper --pages
 
-Writes a study of `--pruners` pruners, ten of them the harness's own, at 10 sparsities on as many targets as give
-`--results` results: scores made of names with 40 window losses each, a sixth of the candidates failing, and masks with
-as large a sample as a real target gives. Then `harness report --no-pages` and a `harness study run` that finds nothing
-to do run `--runs` times each, in fresh processes. Columns: seconds of each run as the clock has them, and their median.
-The processes start python and import their libraries: that is part of it.
+Writes a study of `--pruners` pruners, ten of them the harness's own, at 10 sparsities, or at the 13 of the draft, on as
+many targets as give `--results` results: scores made of names with 40 window losses each, a sixth of the candidates
+failing, and masks with as large a sample as a real target gives. Then `harness report --no-pages` (with `--pages` it
+without, too) and a `harness study run` that finds nothing to do run `--runs` times each, in fresh processes.
+Columns: seconds of each run as the clock has them, their median, and the size of all files of the report, which must
+have the same bytes each time. The processes start python and import their libraries: that is part of it.
 """
 
 from __future__ import annotations
@@ -37,11 +39,14 @@ from harness.store import Cell, Plan, Store
 from harness.study import Study, parse
 from harness.testing.fake_bench import FakeLab, fake_score
 
-SPARSITIES = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "2:4", "4:8", "rows:0.5")
+LEVELS = {
+    "mixed": ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "2:4", "4:8", "rows:0.5"),
+    "paper": ("0.01", "0.05", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95", "0.99"),
+}
 REFERENCES, WINDOWS, LAYERS = 10, 40, 210
 FAILING = 6
 """One candidate of so many."""
-COLUMNS = ("command", "seconds", "median s")
+COLUMNS = ("command", "seconds", "median s", "MiB")
 CODE = "def prune(task):\n    pass  # {}\n"
 
 
@@ -50,25 +55,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        study = described(folder, options.pruners, options.results)
+        study = described(folder, options.pruners, options.results, LEVELS[options.levels])
         count = written(study, folder)
-        print(
-            f"{count} results, {options.pruners} pruners, {WINDOWS} windows; {options.runs} runs\n\n{heading(COLUMNS)}"
-        )
+        shape = f"{len(study.pruners)} pruners, {len(study.sparsities)} sparsities, {len(study.targets)} targets"
+        print(f"{count} results: {shape}, {WINDOWS} windows; {options.runs} runs\n\n{heading(COLUMNS)}")
         commands = {"report --no-pages": ["report", "many", "--no-pages"], "study run": ["study", "run", "many.toml"]}
+        if options.pages:
+            commands["report"] = ["report", "many"]
         for label, words in commands.items():
-            seconds = [measured(words, folder) for _ in range(options.runs)]
-            print(row(label, " ".join(f"{one:.2f}" for one in seconds), f"{median(seconds):.2f}"))
+            found = [measured(words, folder) for _ in range(options.runs)]
+            seconds = [one for one, _ in found]
+            if len({content for _, content in found}) > 1:
+                sys.exit(f"harness {' '.join(words)} did not write the same bytes each time")
+            report = list(folder.glob("results/many/report/**/*.*"))
+            size = f"{sum(file.stat().st_size for file in report) / (1 << 20):.1f}" if words[0] == "report" else ""
+            print(row(label, " ".join(f"{one:.2f}" for one in seconds), f"{median(seconds):.2f}", size))
 
 
-def described(folder: Path, pruners: int, results: int) -> Study:
+def described(folder: Path, pruners: int, results: int, sparsities: Sequence[str]) -> Study:
     """The study file and the pruners that are files, in `folder`, from which the commands are called."""
     names = references()[: min(REFERENCES, pruners)]
     for number in range(pruners - len(names)):
         names.append(f"own{number:04}.py")
         (folder / names[-1]).write_text(CODE.format(number))
-    targets = [f"target-{number:03}" for number in range(math.ceil(results / (len(SPARSITIES) * len(names))))]
-    lists = {"targets": targets, "sparsities": SPARSITIES, "pruners": names}
+    targets = [f"target-{number:03}" for number in range(math.ceil(results / (len(sparsities) * len(names))))]
+    lists = {"targets": targets, "sparsities": sparsities, "pruners": names}
     lines = ['name = "many"', *(f"{key} = [{', '.join(map(repr, values))}]" for key, values in lists.items())]
     (folder / "many.toml").write_text("\n".join(lines) + "\n")
     return parse((folder / "many.toml").read_text(), "many.toml")
@@ -112,15 +123,19 @@ def scored(cell: Cell) -> Score:
     return fake_score(cell.pruner, cell.sparsity, perplexity=metrics.perplexity(losses), **numbers, **common)
 
 
-def measured(words: Sequence[str], folder: Path) -> float:
-    """Seconds of one command in a process of its own."""
+def measured(words: Sequence[str], folder: Path) -> tuple[float, str]:
+    """Seconds of one command in a process of its own, and a digest of the report that is there then."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "COLUMNS": "120"}
     command = [sys.executable, "-m", "harness", "-q", *words]
     started = time.monotonic()
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"harness {' '.join(words)} ended with {done.returncode}: {done.stderr.strip()}")
-    return time.monotonic() - started
+    seconds = time.monotonic() - started
+    content = sha256()
+    for file in sorted(folder.glob("results/many/report/**/*.*")):
+        content.update(str(file).encode() + file.read_bytes())
+    return seconds, content.hexdigest()
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -128,6 +143,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--results", type=int, default=10_000, help="at least so many [%(default)s]")
     parser.add_argument("--pruners", type=int, default=50, help="of each ranking [%(default)s]")
+    parser.add_argument("--levels", choices=list(LEVELS), default="mixed", help="[%(default)s]")
+    parser.add_argument("--pages", action="store_true", help="measure the pages for a browser, too")
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args(arguments)
     if min(options.results, options.pruners, options.runs) < 1:
