@@ -92,10 +92,13 @@ def _draw_lines(
     figure.set_size_inches(10, 0.6 + 4.6 * len(panels))
     widths = [5.0, 0.5 + 0.5 * len(patterns)] if patterns else [1.0]
     grid = figure.subplots(len(panels), len(widths), squeeze=False, sharey="row", width_ratios=widths)
-    for axes, ((target, _), scores) in zip(grid, panels.items(), strict=True):
-        series = sorted(_series(scores), key=lambda one: one.level([*reversed(ratios), *patterns]))
-        drawn, others = _named([one for one in series if one.points])
-        looks = styles(one.author for one in drawn)
+    order = [*reversed(ratios), *patterns]
+    ordered = [sorted(_series(scores), key=lambda one: one.level(order)) for scores in panels.values()]
+    named = [_named([one for one in series if one.points]) for series in ordered]
+    authors = {one.label: one.author for drawn, _ in named for one in drawn}
+    by_label = dict(zip(authors, styles(authors.values()), strict=True))  # a pruner looks the same in all panels
+    for axes, ((target, _), scores), series, (drawn, others) in zip(grid, panels.items(), ordered, named, strict=True):
+        looks = [by_label[one.label] for one in drawn]
         for one in others:
             xs = [ratio for ratio in ratios if ratio in one.points]
             axes[0].plot([float(x) for x in xs], [_number(one.points[x]) for x in xs], **_FAINT)

@@ -51,6 +51,7 @@ def draw(number: int, results: Results) -> Figure:
     looks = {label: by_label[known] for label, known in same.items()}
     for axis, (title, curves, dense) in zip(figure.axes, panels, strict=True):
         _panel(axis, title, curves, dense, looks)
+    figure.align_ylabels()
     put(figure.suptitle(""), f"Figure {number}: {CAPTIONS[number]}", 90).set_fontsize(10.5)
     return figure
 
