@@ -34,6 +34,8 @@ COLOURS = {
 AUTHOR_COLOURS = {author: colours[0] for author, colours in COLOURS.items()}
 AUTHOR_MARKERS = {"human": "o", "model": "D"}
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
+DISTINCT_LOOKS = len(_MARKERS)
+"""Of the pruners of one author; more would repeat them."""
 
 
 def to_png(figure: Figure) -> bytes:

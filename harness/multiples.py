@@ -71,7 +71,8 @@ def _panel(axis: Axes, scores: Sequence[Score], labels: Sequence[str], ratios: i
                 best[place] = min(value, best.get(place, math.inf))
         joined = [sorted(point for point in line if point[0] < ratios) for line in lines.values()]
         axis.add_collection(LineCollection([line for line in joined if len(line) > 1], **_faint(author)))
-        alone = [point for line in lines.values() for point in line if point[0] >= ratios or ratios == 1]
+        alone = [point for line in lines.values() for point in line if point[0] >= ratios]
+        alone += [point for line in joined for point in line if len(line) == 1]
         axis.plot(*_columns(alone), linestyle="none", marker=".", markersize=3, **_faint(author))
         front = sorted(best.items())
         axis.plot(*_columns([point for point in front if point[0] < ratios]), **look)

@@ -141,3 +141,25 @@ def test_many_targets_are_small_panels_with_the_best_of_each_author() -> None:
     best = {score.sparsity: score.perplexity for score in given if score.pruner == "magnitude"}
     assert set(points(first)) >= {(place, best[label]) for place, label in enumerate([*RATIOS, "2:4"])}
     assert to_png(figure) == to_png(draw(given, "many"))
+
+
+def test_a_pruner_looks_the_same_in_all_panels_and_like_no_other() -> None:
+    long = "meta-llama-llama-3.3-70b-instruct-turbo"
+    names = [f"{long}/{idea}-pruning/01" for idea in ("l1-norm", "random", "structured")]
+    given = [
+        fake_score(name, level, author="model", loss=loss, target=target)
+        for target, losses in {"a": (3.1, 3.2, 3.3), "b": (3.3, 3.1, 3.2)}.items()
+        for name, loss in zip(names, losses, strict=True)
+        for level in RATIOS
+    ]
+    heights = {(score.target, score.pruner): score.perplexity for score in given}
+    panels = [axes for axes in draw(given, "looks").axes if axes.lines]
+    looks = [
+        {float(np.asarray(line.get_ydata())[0]): (line.get_color(), line.get_marker()) for line in panel.lines}
+        for panel in panels
+    ]
+    first, second = (
+        [look[float(heights[target, name] or 0)] for name in names] for target, look in zip("ab", looks, strict=True)
+    )
+    assert first == second
+    assert len(set(first)) == 3

@@ -207,3 +207,21 @@ def test_light_commands_load_nothing_heavy() -> None:
     )
     root = Path(pruners.__file__).parent.parent
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root, timeout=60)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_nothing_is_asked_that_the_journal_has_no_room_for(capsys: pytest.CaptureFixture[str]) -> None:
+    import resource
+
+    Path("generated").mkdir()
+    Path("generated/requests.jsonl").write_text("{}\n")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with OpenAIServer(ANSWER) as server:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        try:
+            status = run("generate", "--model", "o1", "--idea", "2", "--base-url", server.url)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert status == 3
+    assert "requests.jsonl: cannot be written" in capsys.readouterr().err
+    assert not server.requests

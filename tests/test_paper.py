@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from harness.records import Failure, Score
 from harness.report import Results
 from harness.report.paper import draft, figures, write
-from harness.report.paper.table import Table, as_csv, as_latex, as_markdown, latex
+from harness.report.paper.table import Table, as_csv, as_latex, as_markdown, latex, latex_line
 from harness.report.paper.tables import tables
 from harness.status import Status
 from harness.testing.fake_bench import FakeLab, fake_score
@@ -166,6 +166,12 @@ def test_a_wide_table_is_set_smaller_or_stands_in_parts_of_a_page() -> None:
     assert ["\\resizebox" in text for text in found] == [False, True, False]
     assert [text.count("\\begin{tabular}") for text in found] == [1, 1, 2]
     assert [text.count("Pruned level") for text in found] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("first", ["[x]", "*", "[", "a"])
+def test_no_cell_is_an_option_of_the_rule_above_it(first: str) -> None:
+    line = latex_line([first, "b"])
+    assert line == ("" if first == "a" else "{}") + f"{first} & b \\\\\n"
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

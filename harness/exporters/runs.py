@@ -56,7 +56,7 @@ def _run(part: pd.DataFrame) -> Run:
     params["isolation"] = ", ".join(sorted({row["isolation"] for row in rows}))
     params["status"] = ", ".join(f"{name} {count}" for name, count in Counter(row["status"] for row in rows).items())
     points: dict[int, dict[str, float]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: float(row["ratio"])):
         label = row["sparsity"].replace(":", "-")
         params[f"status/{label}"] = row["status"]
         suffix = {"unstructured": "", "pattern": f"/{label}"}.get(row["kind"], f"/{row['kind']}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
 from harness.console import plain
-from harness.report.paper.table import latex
+from harness.report.paper.table import latex, latex_line
 from harness.report.repairs import Repairs
 from harness.standings import NAME_CHARACTERS
 
@@ -42,12 +42,8 @@ def repair_table(found: Sequence[Repairs]) -> pd.DataFrame:
 def to_latex(frame: pd.DataFrame) -> str:
     r"""A `tabular` with booktabs' rules, its note below; needs `\usepackage{booktabs}` and T1 fonts."""
     kinds = "l" * _TEXTS + "r" * (len(frame.columns) - _TEXTS)
-    rows = "".join(_line(row) for row in frame.itertuples(index=False, name=None))
+    rows = "".join(latex_line(map(str, row)) for row in frame.itertuples(index=False, name=None))
     return (
-        f"\\begin{{tabular}}{{@{{}}{kinds}@{{}}}}\n\\toprule\n{_line(frame.columns)}\\midrule\n{rows}\\bottomrule\n"
+        f"\\begin{{tabular}}{{@{{}}{kinds}@{{}}}}\n\\toprule\n{latex_line(frame.columns)}\\midrule\n{rows}\\bottomrule\n"
         f"\\end{{tabular}}\n\n{latex(NOTE)}\n"
     )
-
-
-def _line(cells: Iterable[object]) -> str:
-    return " & ".join(latex(str(cell)) for cell in cells) + " \\\\\n"

@@ -7,6 +7,7 @@ patterns have panels of their own. Many targets get a small panel each.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ from harness.drawing import (
     AUTHOR_MARKERS,
     AUTHORS,
     BACKDROP,
+    DISTINCT_LOOKS,
     DPI,
     GREY,
     LARGEST,
@@ -49,6 +51,7 @@ _FAINT: dict[str, Any] = {"color": "#bbbbbb", "linewidth": 0.7, "linestyle": (0,
 class _Series:
     """One pruner on one target."""
 
+    pruner: str
     label: str
     author: str
     points: dict[str, Score] = field(default_factory=dict)
@@ -95,10 +98,9 @@ def _draw_lines(
     order = [*reversed(ratios), *patterns]
     ordered = [sorted(_series(scores), key=lambda one: one.level(order)) for scores in panels.values()]
     named = [_named([one for one in series if one.points]) for series in ordered]
-    authors = {one.label: one.author for drawn, _ in named for one in drawn}
-    by_label = dict(zip(authors, styles(authors.values()), strict=True))  # a pruner looks the same in all panels
+    looks_of = _shared_looks([drawn for drawn, _ in named])
     for axes, ((target, _), scores), series, (drawn, others) in zip(grid, panels.items(), ordered, named, strict=True):
-        looks = [by_label[one.label] for one in drawn]
+        looks = [looks_of[one.pruner] for one in drawn] if looks_of else styles(one.author for one in drawn)
         for one in others:
             xs = [ratio for ratio in ratios if ratio in one.points]
             axes[0].plot([float(x) for x in xs], [_number(one.points[x]) for x in xs], **_FAINT)
@@ -168,6 +170,13 @@ def _named(series: Sequence[_Series]) -> tuple[list[_Series], list[_Series]]:
     return [one for one in series if id(one) in chosen], [one for one in series if id(one) not in chosen]
 
 
+def _shared_looks(panels: Sequence[Sequence[_Series]]) -> dict[str, dict[str, Any]]:
+    """By pruner a look that is the same in all panels; empty where there are not as many looks as pruners."""
+    authors = {one.pruner: one.author for drawn in panels for one in drawn}
+    most = max(Counter(authors.values()).values(), default=0)
+    return {} if most > DISTINCT_LOOKS else dict(zip(authors, styles(authors.values()), strict=True))
+
+
 def _dot(axis: Axes, position: int, score: Score) -> None:
     """A pruner's perplexity with its interval, and the number beside it."""
     colour = AUTHOR_COLOURS[score.author]
@@ -194,7 +203,7 @@ def _dot(axis: Axes, position: int, score: Score) -> None:
 def _series(scores: Sequence[Score]) -> list[_Series]:
     found: dict[str, _Series] = {}
     for score in scores:
-        one = found.setdefault(score.pruner, _Series(shortened(score.pruner), score.author))
+        one = found.setdefault(score.pruner, _Series(score.pruner, shortened(score.pruner), score.author))
         value = _number(score)
         if score.status == Status.OK and not score.quarantined and 0 < value < LARGEST:
             one.points[score.sparsity] = score

@@ -160,7 +160,7 @@ def to_csv(frame: pd.DataFrame) -> str:
 
 def _cells(column: pd.Series) -> list[str]:
     """A column as it stands in a CSV file; empty where nothing was measured."""
-    texts = [_text_cell(value) if isinstance(value, str) else str(value) for value in column.tolist()]
+    texts = [str(value) if isinstance(value, int | float) else _text_cell(str(value)) for value in column.tolist()]
     return ["" if missing else text for missing, text in zip(column.isna().tolist(), texts, strict=True)]
 
 

@@ -113,6 +113,12 @@ def latex(text: str) -> str:
     return escaped.replace("--", "-{}-").replace("--", "-{}-")  # hyphens stay hyphens
 
 
+def latex_line(cells: Iterable[str]) -> str:
+    """One row of a `tabular`, its texts as `latex` has them."""
+    line = " & ".join(latex(cell) for cell in cells) + " \\\\\n"
+    return f"{{}}{line}" if line[0] in "[*" else line  # else an option of what stands before it
+
+
 def value_text(value: Value) -> str:
     """`5.677`, `48414.551` as in the draft, `3.2e+09`; a word as it is; a dash for what was not measured."""
     if value is None:
@@ -176,7 +182,7 @@ def _grid(table: Table, places: Sequence[int]) -> str:
     columns = [table.columns[place] for place in places]
     kinds = "".join(f"p{{{one.wide}\\linewidth}}" if one.wide else "l" if one.is_text else "r" for one in columns)
     apart = "\\addlinespace[2pt]\n" if any(one.wide for one in columns) else ""  # rows of several lines
-    lines = apart.join(_line(value_text(row[place]) for place in places) for row in table.rows)
+    lines = apart.join(latex_line(value_text(row[place]) for place in places) for row in table.rows)
     begin = f"\\begin{{tabular}}{{@{{}}{kinds}@{{}}}}\n\\toprule\n{_headings(columns)}\\midrule\n"
     return f"{begin}{lines}\\bottomrule\n\\end{{tabular}}"
 
@@ -185,7 +191,7 @@ def _headings(columns: Sequence[Column]) -> str:
     """One line of headings, or two where there are sub-headings, with a rule under each heading of several columns."""
     groups = [(heading, len(list(part))) for heading, part in groupby(columns, key=lambda one: one.heading)]
     if not any(one.sub for one in columns):
-        return _line(heading for heading, _ in groups)
+        return latex_line(heading for heading, _ in groups)
     cells, rules, start = [], [], 1
     for heading, count in groups:
         cells.append(f"\\multicolumn{{{count}}}{{c}}{{{latex(heading)}}}" if count > 1 else latex(heading))
@@ -193,8 +199,4 @@ def _headings(columns: Sequence[Column]) -> str:
             rules.append(f"\\cmidrule(lr){{{start}-{start + count - 1}}}")
         start += count
     above = " & ".join(cells) + " \\\\\n"
-    return above + "".join(rules) + ("\n" if rules else "") + _line(one.sub for one in columns)
-
-
-def _line(cells: Iterable[str]) -> str:
-    return " & ".join(latex(cell) for cell in cells) + " \\\\\n"
+    return above + "".join(rules) + ("\n" if rules else "") + latex_line(one.sub for one in columns)
