@@ -167,12 +167,13 @@ def test_statistics(inputs: list[str], capsys: pytest.CaptureFixture[str], monke
 
 
 def test_results(capsys: pytest.CaptureFixture[str]) -> None:
-    results.main(["--results", "200", "--pruners", "20", "--runs", "1"])
+    results.main(["--results", "200", "--pruners", "20", "--runs", "2", "--pages"])
     out = capsys.readouterr().out
-    assert out.startswith("200 results, 20 pruners, 40 windows")
+    assert out.startswith("200 results: 20 pruners, 10 sparsities, 1 targets, 40 windows; 2 runs")
     found = rows(out)
-    assert [row[0] for row in found[2:]] == ["report --no-pages", "study run"]
+    assert [row[0] for row in found[2:]] == ["report --no-pages", "study run", "report"]
     assert all(float(row[2]) > 0 for row in found[2:])
+    assert float(found[4][3]) > float(found[2][3]) > 0, "pages are more"
 
 
 @pytest.mark.docker
