@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from statistics import fmean, median
 
@@ -68,9 +69,14 @@ def texts(frame: pd.DataFrame) -> Iterator[list[str]]:
             rate,
             "" if pd.isna(row["pass_at_k"]) else f"{row['pass_at_k']:.0%} (k = {row['k']})",
             "" if pd.isna(row["median_sandbox_seconds"]) else f"{row['median_sandbox_seconds']:.1f}",
-            "" if pd.isna(row["tokens_per_valid"]) else f"{row['tokens_per_valid']:,.0f}",
-            "" if pd.isna(row["cost_per_valid"]) else f"{row['cost_per_valid']:.3f}",
+            _each(row["tokens_per_valid"], ",.0f"),
+            _each(row["cost_per_valid"], ".3f"),
         ]
+
+
+def _each(value: float, form: str) -> str:
+    """What one valid pruner took; empty where it is not known."""
+    return "" if pd.isna(value) else "none valid" if math.isinf(value) else format(value, form)
 
 
 def _row(ideas: Mapping[str, Mapping[str, Sequence[Score]]], results: Results) -> dict[str, object]:

@@ -35,7 +35,7 @@ _PERPLEXITY = {
     "type": "quantitative",
     "title": "perplexity (log scale)",
     "scale": {"type": "log", "nice": False, "padding": 14},
-    "axis": {"tickCount": 6, "format": ",~r"},
+    "axis": {"tickCount": 6, "labelExpr": "format(datum.value, datum.value < 1e7 ? ',~r' : '.0e')"},
 }
 _EXPORTS = "window.vegaEmbed = vegaEmbed;"
 
