@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -46,17 +45,15 @@ def publish(results: Results, folder: Path, *, pages: bool = True) -> pd.DataFra
         StorageFault: the folder cannot be written.
     """
     results = displayed(results)
-    with ThreadPoolExecutor(1) as beside:  # numpy leaves the interpreter to others for most of what the rest takes
-        picture = beside.submit(lambda: to_png(figure.draw(results.scores, results.name)))
-        nearest = nearest_references(results.scores, results.zeros)
-        frame = leaderboard(results.scores, rank_isolation=results.rank_isolation, nearest=nearest)
-        pairs = comparisons(results.scores, rank_isolation=results.rank_isolation)
-        failures = causes.by_cause(results)
-        texts = (
-            *(document(results, frame, pairs, failures), to_csv(frame), to_csv(pairs)),
-            *(to_csv(failures), as_latex(causes.table(results, failures))),
-        )
-    contents = (*(text.encode() for text in texts), picture.result())
+    nearest = nearest_references(results.scores, results.zeros)
+    frame = leaderboard(results.scores, rank_isolation=results.rank_isolation, nearest=nearest)
+    pairs = comparisons(results.scores, rank_isolation=results.rank_isolation)
+    failures = causes.by_cause(results)
+    texts = (
+        *(document(results, frame, pairs, failures), to_csv(frame), to_csv(pairs)),
+        *(to_csv(failures), as_latex(causes.table(results, failures))),
+    )
+    contents = (*(text.encode() for text in texts), to_png(figure.draw(results.scores, results.name)))
     for name, content in zip(FILES, contents, strict=True):
         atomic.write(folder / name, content)
     if results.repairs:
