@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -123,7 +122,8 @@ def test_warnings_of_the_parser_stay_inside() -> None:
     ],
     ids=str.__len__,
 )
-def test_hostile_text_is_survived_in_a_few_seconds(text: str) -> None:
-    started = time.process_time()
-    answer(text)
-    assert time.process_time() - started < 5
+def test_hostile_text_is_survived(text: str) -> None:
+    """No fault of ours, and read to its end: no signal, no limit of the child stops it."""
+    message = extract(completed(text)).message or ""
+    assert "cannot be read: its parsing ended by" not in message
+    assert "too much memory" not in message
