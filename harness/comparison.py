@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
 from harness.metrics import Losses, student_t_tails
 
@@ -29,7 +30,7 @@ LEVEL = 0.95
 _SEED = 20_240_601
 """Fixed, so that a report is the same whenever it is made."""
 _PAIRS_AT_ONCE = 4096
-"""What a matrix product is made of; they take 64 MiB."""
+"""Bounds what their differences take."""
 _ROWS_AT_ONCE = 64
 """Pairs of one thread: what it works on fits its cache."""
 _LEAST_P = 1e-12
@@ -121,9 +122,10 @@ def _pairs(losses: tuple[tuple[float, ...], ...], seed_errors: tuple[float, ...]
     shares = _draws(len(table))
 
     parts = []
-    for start in range(0, len(first), _PAIRS_AT_ONCE):
-        one, other = (places[start : start + _PAIRS_AT_ONCE] for places in (first, second))
-        parts.append(_bootstrapped(table[:, one] - table[:, other], shares, np.hypot(seeds[one], seeds[other])))
+    with _libraries().limit(limits=1, user_api="blas"):  # last digits depend on its threads; ours do as well
+        for start in range(0, len(first), _PAIRS_AT_ONCE):
+            one, other = (places[start : start + _PAIRS_AT_ONCE] for places in (first, second))
+            parts.append(_bootstrapped(table[:, one] - table[:, other], shares, np.hypot(seeds[one], seeds[other])))
     ratio, low, high, p = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Pairs(first, second, ratio, low, high, p, np.array(holm(p.tolist())))
 
@@ -155,15 +157,15 @@ def _bootstrapped(differences: Floats, shares: Draws, added: Floats) -> tuple[Fl
     means = differences.mean(axis=0)
     errors = np.maximum(differences.std(axis=0, ddof=1) / np.sqrt(windows), _LEAST_ERROR)
     centred = (differences - means).T
-    strays = centred.astype(np.float32) @ shares  # [pairs, resamples]: mean* - mean, and so on, each in its place
-    spread = np.square(centred).astype(np.float32) @ shares
+    squares = np.square(centred).astype(np.float32)
+    centred = centred.astype(np.float32)
     unit = np.sqrt(windows - 1)  # of error*, left out of the arrays
     errors = np.hypot(errors, added)
     observed = np.abs(means) / errors
 
     def strayed(rows: slice) -> tuple[Floats, Floats, Places]:
         """Of some pairs, t* in that unit: its quantiles, and how often it is as far from zero as what was observed."""
-        here, wide = strays[rows], spread[rows]
+        here, wide = centred[rows] @ shares, squares[rows] @ shares  # [rows, resamples]: mean* - mean, and so on
         wide -= np.square(here)
         np.maximum(wide, _LEAST_ERROR**2 * (windows - 1), out=wide)
         here /= np.sqrt(wide, out=wide)
@@ -181,6 +183,11 @@ def _bootstrapped(differences: Floats, shares: Draws, added: Floats) -> tuple[Fl
     p = np.where(np.isfinite(observed), p, 1)  # a loss that is not finite tells nothing apart
     with np.errstate(over="ignore"):
         return np.exp(means), np.exp(means - high * errors), np.exp(means - low * errors), p
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 @cache

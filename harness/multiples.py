@@ -41,12 +41,14 @@ def draw_multiples(
         left=0.065, right=0.985, top=1 - _ABOVE / height, bottom=_BELOW / height, wspace=0.27, hspace=_BETWEEN / _HEIGHT
     )
     grid = figure.subplots(rows, _COLUMNS, squeeze=False, sharex=True)
-    labels = [*ratios, *others]
+    places = {label: place for place, label in enumerate((*ratios, *others))}
     for axis, ((target, _), scores) in zip(grid.flat, panels.items(), strict=False):
-        _panel(axis, scores, labels, len(ratios))
+        _panel(axis, scores, places, len(ratios))
         put(axis.set_title("", loc="left", fontsize=7.5), target, 34)
     for axis in grid.flat[len(panels) :]:
         axis.set_visible(False)
+    grid[0, 0].set_xlim(-0.5, len(places) - 0.5)  # all panels share what is below them
+    grid[0, 0].set_xticks(range(len(places)), list(places))
     for column in range(_COLUMNS):
         lowest = [axis for axis in grid[:, column] if axis.get_visible()]
         if lowest:
@@ -56,8 +58,7 @@ def draw_multiples(
     figure.legend(handles=_handles(), loc="lower center", ncols=5, fontsize=8, frameon=False)
 
 
-def _panel(axis: Axes, scores: Sequence[Score], labels: Sequence[str], ratios: int) -> None:
-    places = {label: place for place, label in enumerate(labels)}
+def _panel(axis: Axes, scores: Sequence[Score], places: Mapping[str, int], ratios: int) -> None:
     values = [score.dense_perplexity for score in scores if score.dense_perplexity]
     for author, look in _looks().items():
         lines: dict[str, Points] = {}
@@ -81,8 +82,6 @@ def _panel(axis: Axes, scores: Sequence[Score], labels: Sequence[str], ratios: i
     if dense := next((score.dense_perplexity for score in scores if score.dense_perplexity), None):
         axis.axhline(dense, **_DENSE)
     log_axis(axis, "y", values, ticks=5)
-    axis.set_xlim(-0.5, len(labels) - 0.5)
-    axis.set_xticks(range(len(labels)), labels, parse_math=False)
     dress(axis)
     axis.tick_params(labelsize=_LABEL)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -89,8 +89,9 @@ def command(
         from harness.report.paper import write as write_paper
 
         written += write_paper(results, folder / "paper")[:2]
-    extras = [name for name in EXTRAS if any(getattr(score, name) is not None for score in results.scores)]
-    write_json(json_file, [finite(score.to_json(extras)) for score in results.scores])
+    if json_file is not None:
+        extras = [name for name in EXTRAS if any(getattr(score, name) is not None for score in results.scores)]
+        write_json(json_file, [finite(score.to_json(extras)) for score in results.scores])
     if json_file != "-":
         screen = Console()
         show(screen, results, frame)
@@ -133,23 +134,21 @@ def show(screen: Console, results: Results, frame: pd.DataFrame) -> None:
     from rich.text import Text
 
     from harness.console import plain
-    from harness.stages.leaderboard import perplexity_text, row_texts, summary
-    from harness.standings import GROUP
+    from harness.stages.leaderboard import rankings, summary
 
     for line in results.notices():
         screen.print(Text(plain(line)))
-    rankings = list(frame.groupby(GROUP, sort=False, dropna=False))
-    for (target, protocol, sparsity), part in rankings[:_RANKINGS]:
+    tables = rankings(frame)
+    for target, protocol, sparsity, dense, rows in tables[:_RANKINGS]:
         screen.print()
-        dense = part["dense_perplexity"].dropna()
-        against = f", dense {perplexity_text(dense.iloc[0])}" if len(dense) else ""
+        against = f", dense {dense}" if dense else ""
         screen.print(Text(plain(f"{target}, sparsity {sparsity}{against}, protocol {protocol}", 200), style="bold"))
-        rows = [row_texts(row) for row in part.itertuples(index=False)]
         screen.print(_ranking(rows, screen.width), no_wrap=True, overflow="ellipsis")
-        named = zip(part["pruner"], part["notes"], strict=True)
-        if noted := "\n".join(f"{pruner}: {notes}" for pruner, notes in named if notes):
+        if noted := "\n".join(f"{row.pruner}: {others}" for row in rows if (others := _other_notes(row))):
             screen.print(Text(noted, style="dim"))
-    if (more := len(rankings) - _RANKINGS) > 0:
+    if any(_is_tie(row) for ranking in tables[:_RANKINGS] for row in ranking.rows):
+        screen.print("\n= before a rank: a tie, those who share it cannot be told apart", style="dim", highlight=False)
+    if (more := len(tables) - _RANKINGS) > 0:
         screen.print(f"\n{more} more rankings are in leaderboard.md", style="bold", highlight=False)
     screen.print()
     screen.print(_by_author(summary(frame)))
@@ -158,16 +157,32 @@ def show(screen: Console, results: Results, frame: pd.DataFrame) -> None:
         _show_repairs(screen, results)
 
 
-def _ranking(rows: list[dict[str, str]], width: int) -> Text:
+def _is_tie(row: Any) -> bool:
+    from harness.stages.leaderboard import TIE
+
+    return bool(row.notes.partition("; ")[0] == TIE)
+
+
+def _other_notes(row: Any) -> str:
+    """All but that of a tie, which the rank shows."""
+    return str(row.notes.partition("; ")[2] if _is_tie(row) else row.notes)
+
+
+def _ranking(rows: Sequence[Any], width: int) -> Text:
     """One line a row; rich's own tables take seconds for some thousands of them."""
     from rich.cells import cell_len
     from rich.text import Text
+
+    from harness.stages.leaderboard import row_texts
 
     keys = {"rank": "#", "pruner": "pruner", "author": "by", "result": "perplexity", "interval": "95% interval"}
     keys["ratio"] = "x dense"
     if width >= _WIDE:
         keys |= {"achieved": "sparsity", "seconds": "seconds", "memory": "MiB", "isolation": "isolation"}
-    shown = [{**row, "result": row["perplexity"] or row["status"]} for row in rows]
+    shown = []
+    for texts, is_tie in zip(map(row_texts, rows), map(_is_tie, rows), strict=True):
+        result = texts["perplexity"] or texts["status"]
+        shown.append({**texts, "rank": "=" * is_tie + texts["rank"], "result": result})
     widths = {key: max(cell_len(heading), *(cell_len(row[key]) for row in shown)) for key, heading in keys.items()}
     others = sum(2 + columns for key, columns in widths.items() if key != "pruner")
     room = widths["pruner"] = max(_NARROWEST, min(widths["pruner"], width - others))

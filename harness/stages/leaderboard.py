@@ -6,8 +6,9 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from harness.console import plain
@@ -53,8 +54,22 @@ ALIKE = 0.5
 """The agreement from which a candidate's nearest reference is worth a note."""
 SAME_MASK = 0.99
 """The agreement from which a candidate's mask is called that of a reference."""
+TIE = "tie"
+"""The note of a row that shares its rank; it stands before any other."""
 _ERROR_CHARACTERS = 200
 _ORDER = {Outcome.OK.value: 0, Outcome.NA.value: 2}
+
+
+class Ranking(NamedTuple):
+    """The rows of a leaderboard that are ranked together."""
+
+    target: str
+    protocol: str
+    sparsity: str
+    dense: str
+    """The perplexity of the unpruned model as it reads; empty where it is not known."""
+    rows: list[Any]
+    """As `itertuples` gives them."""
 
 
 def leaderboard(
@@ -84,7 +99,7 @@ def leaderboard(
     frame["rank"] = pd.Series(standings(scores, rank_isolation), dtype="Int64").reindex(frame.index)
     frame["_group"] = frame.groupby(GROUP, sort=False, dropna=False).ngroup()
     shared = frame.duplicated(["_group", "rank"], keep=False) & frame["rank"].notna()
-    ties = frame["notes"].map(lambda notes: "; ".join(filter(None, ("tie", notes))))
+    ties = frame["notes"].map(lambda notes: "; ".join(filter(None, (TIE, notes))))
     frame["notes"] = frame["notes"].where(~shared, ties)
     frame["_class"] = frame["outcome"].map(_ORDER).fillna(3).where(frame["rank"].isna(), -1)
     frame = frame.sort_values(["_group", "_class", "perplexity", "pruner"], kind="stable", ignore_index=True)
@@ -148,10 +163,22 @@ def by_sparsity(frame: pd.DataFrame) -> pd.DataFrame:
     return table.reindex(columns=order).fillna("").reset_index()
 
 
+def rankings(frame: pd.DataFrame) -> list[Ranking]:
+    """The groups of the leaderboard, in its order."""
+    groups: dict[tuple[str, str, str], list[Any]] = {}
+    for row in frame.itertuples(index=False):
+        groups.setdefault((row.target, row.protocol, row.sparsity), []).append(row)  # type: ignore[arg-type]
+    found = []
+    for names, rows in groups.items():
+        dense = [row.dense_perplexity for row in rows if not math.isnan(row.dense_perplexity)]
+        found.append(Ranking(*names, perplexity_text(dense[0]) if dense else "", rows))
+    return found
+
+
 def to_csv(frame: pd.DataFrame) -> str:
     """The whole frame at full precision; no cell of it is a formula to a spreadsheet.
 
-    What pandas would write, in a third of its time: there may be hundreds of thousands of pairs.
+    What pandas would write, in a fraction of its time: there may be hundreds of thousands of pairs.
     """
     columns = [_cells(frame.iloc[:, place]) for place in range(frame.shape[1])]
     lines = [",".join(map(_text_cell, map(str, frame.columns))), *map(",".join, zip(*columns, strict=True))]
@@ -160,21 +187,27 @@ def to_csv(frame: pd.DataFrame) -> str:
 
 def _cells(column: pd.Series) -> list[str]:
     """A column as it stands in a CSV file; empty where nothing was measured."""
-    texts = [str(value) if isinstance(value, int | float) else _text_cell(str(value)) for value in column.tolist()]
-    return ["" if missing else text for missing, text in zip(column.isna().tolist(), texts, strict=True)]
+    if column.dtype == np.float64:
+        texts = list(map(repr, column.tolist()))
+        return ["" if text == "nan" else text for text in texts] if column.hasnans else texts
+    return list(map(_cell, column.tolist()))
+
+
+@lru_cache(maxsize=1 << 14, typed=True)
+def _cell(value: object) -> str:
+    """Columns of names have few that differ."""
+    if pd.isna(value):  # type: ignore[call-overload]
+        return ""
+    return str(value) if isinstance(value, int | float) else _text_cell(str(value))
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
     """One table per ranking, under a heading each."""
     parts = []
-    for (target, protocol, sparsity), part in frame.groupby(GROUP, sort=False, dropna=False):
-        dense = part["dense_perplexity"].dropna()
-        dense_text = f", dense perplexity {perplexity_text(dense.iloc[0])}" if len(dense) else ""
-        heading = (
-            f"## {markdown(target)}, sparsity {markdown(sparsity)}\n\nProtocol {markdown(protocol)}{dense_text}.\n"
-        )
-        rows = (list(row_texts(row).values()) for row in part.itertuples(index=False))
-        parts.append(f"{heading}\n{markdown_table(_HEADINGS, rows)}")
+    for target, protocol, sparsity, dense, rows in rankings(frame):
+        against = f", dense perplexity {dense}" if dense else ""
+        heading = f"## {markdown(target)}, sparsity {markdown(sparsity)}\n\nProtocol {markdown(protocol)}{against}.\n"
+        parts.append(f"{heading}\n{markdown_table(_HEADINGS, (list(row_texts(row).values()) for row in rows))}")
     return "\n".join(parts)
 
 
@@ -302,7 +335,6 @@ def _clean(text: str, limit: int) -> str:
     return plain(" ".join(text[: 4 * limit].split()), limit)
 
 
-@lru_cache(maxsize=1 << 14)
 def _text_cell(text: str) -> str:
     """Spreadsheets take a cell that begins so for a formula; an apostrophe makes it text."""
     if re.match(r"[\s'\"]*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20\t\r|%]", text):
