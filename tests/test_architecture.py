@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -117,12 +116,6 @@ loaded = [name for name in {heavy!r} if name in sys.modules]
 assert not loaded, loaded
 """
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, cwd=ROOT)
-
-
-def test_help_answers_at_once() -> None:
-    started = time.monotonic()
-    subprocess.run([sys.executable, "-m", "harness", "--help"], check=True, capture_output=True, cwd=ROOT)
-    assert time.monotonic() - started < 5  # it takes 0.2 s; loading torch takes longer than 5 on a busy machine
 
 
 def test_no_path_of_a_machine_is_committed() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,11 +71,8 @@ def test_a_change_of_a_module_costs_a_layer_and_no_installation(copy: Path, buil
     with pytest.raises(ImageFault, match="older than sandbox/"):
         image.image_id()
     notices: list[str] = []
-    start = time.monotonic()
     built.append(image.build(None, None, notices.append))
-    seconds = time.monotonic() - start
     assert notices == [], "the libraries are there"
-    assert seconds < 30
     assert image.image_id().startswith("sha256:")
     DockerSandbox().execute([Mount(answer, "/out/answer", writable=True)], Limits(timeout_seconds=60), 1000)
     assert len(answer.read_text()) == 32

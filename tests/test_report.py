@@ -1,11 +1,16 @@
 """The report's files: complete, reproducible, whole or not at all, and honest about what is missing."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from harness import report
+from harness.cli import cli
 from harness.errors import StorageFault
 from harness.records import Score
 from harness.status import Status
@@ -57,6 +62,24 @@ def test_the_files_and_the_frame(tmp_path: Path) -> None:
     ):
         assert piece in text, piece
     assert (tmp_path / "report" / "perplexity.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("shift", "first", "second"), [(0.0, "=1", "=1"), (0.5, "1", "2")])
+def test_a_terminal_shows_a_tie_at_the_rank(tmp_path: Path, shift: float, first: str, second: str) -> None:
+    losses = {"a": [3.0, 3.4, 2.9, 3.3, 3.1, 3.2], "b": [3.1, 3.3, 3.0, 3.2, 3.2, 3.15]}
+    losses["b"] = [loss + shift for loss in losses["b"]]
+    common: dict[str, Any] = {"uniform": False, "isolation": "docker"}
+    scores = [
+        replace(fake_score(name), perplexity=math.exp(sum(values) / 6), window_losses=tuple(values), **common)
+        for name, values in losses.items()
+    ]
+    text = CliRunner().invoke(cli, ["report", str(results(tmp_path, scores)), "--no-pages"]).stdout
+    lines = [line.split()[:2] for line in text.splitlines()]
+    assert [first, "a"] in lines
+    assert [second, "b"] in lines
+    assert ("cannot be told apart" in text) == (first == "=1")
+    assert ["a:", "uneven"] in lines, "other notes stay"
+    assert "a: tie" not in text
 
 
 def test_causes_by_model_and_idea(tmp_path: Path) -> None:
