@@ -17,7 +17,7 @@ from harness.pipeline import open_bench
 from harness.records import Pruner
 from harness.resources import cache_folder
 from harness.sandboxes import engine, image
-from harness.testing.trusted_sandbox import TrustedSandbox
+from tests.forked_sandbox import ForkedSandbox
 
 VOCABULARY = 96
 SAVED = Callable[[PreTrainedConfig], Path]
@@ -134,7 +134,7 @@ def opt_bench(opt: Path, tokens: str) -> Bench:
 
 def open_trusted(target: str, **arguments: object) -> Bench:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.pipeline.open_sandbox", lambda name, runtime=None: TrustedSandbox())
+        patch.setattr("harness.pipeline.open_sandbox", lambda name, runtime=None: ForkedSandbox())
         return open_bench(target, **arguments)  # type: ignore[arg-type]
 
 

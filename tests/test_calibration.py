@@ -11,8 +11,8 @@ import pytest
 from benchmarks import calibration
 from harness.conversion import open_target
 from harness.errors import UsageError
-from harness.testing.trusted_sandbox import TrustedSandbox
 from harness.text import windows
+from tests.forked_sandbox import ForkedSandbox
 
 from .conftest import VOCABULARY, open_trusted
 
@@ -41,7 +41,7 @@ def test_random_tokens_need_no_tokenizer_and_measure_nothing(llama: Path, tokens
 def test_the_program_measures_each_choice(
     llama: Path, tokens: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.pipeline.open_sandbox", lambda name, runtime=None: TrustedSandbox())
+    monkeypatch.setattr("harness.pipeline.open_sandbox", lambda name, runtime=None: ForkedSandbox())
     arguments = ["--target", str(llama), "--sparsity", "0.5", "--pruners", "magnitude", "--sources", "random"]
     calibration.main([*arguments, "--samples", "2", "--seeds", "0,1", "--eval", tokens])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]

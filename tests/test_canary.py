@@ -17,8 +17,8 @@ from harness.store import Store
 from harness.study import parse
 from harness.study_run import run
 from harness.testing.fake_bench import FakeLab
-from harness.testing.trusted_sandbox import TrustedSandbox
 from tests.conftest import pruner
+from tests.forked_sandbox import ForkedSandbox
 
 HALF = Sparsity.parse("0.5")
 STUDY = """
@@ -29,7 +29,7 @@ pruners = ["magnitude", "random"]
 """
 
 
-class Tampering(TrustedSandbox):
+class Tampering(ForkedSandbox):
     """Changes what a run gives."""
 
     def __init__(self, tamper: Callable[[Path, Path], None], code: int | None = None) -> None:
@@ -67,7 +67,7 @@ def without_line(_weights: Path, report: Path) -> None:
         (Tampering(lambda *_: None, code=10), "a pruner that must work came back as EXITED"),
     ],
 )
-def test_a_sandbox_that_changes_results_is_noticed(llama_bench: Bench, sandbox: TrustedSandbox, said: str) -> None:
+def test_a_sandbox_that_changes_results_is_noticed(llama_bench: Bench, sandbox: ForkedSandbox, said: str) -> None:
     with pytest.raises(CanaryFault, match=said):
         replace(llama_bench, sandbox=sandbox).check_canaries()
 

@@ -21,8 +21,8 @@ from harness.cli import cli
 from harness.errors import Fault
 from harness.status import Status
 from harness.study import Study, parse
-from harness.testing.trusted_sandbox import TrustedSandbox
 from sandbox.interface import NotApplicable
+from tests.forked_sandbox import ForkedSandbox
 
 from .test_references import FakeLayer, FakeTask
 
@@ -169,7 +169,7 @@ def test_the_tutorials_pruners_prune(number: int, sparsity: str) -> None:
 
 
 def test_the_python_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("harness.pipeline.open_sandbox", lambda name, runtime=None: TrustedSandbox())
+    monkeypatch.setattr("harness.pipeline.open_sandbox", lambda name, runtime=None: ForkedSandbox())
     names: dict[str, Any] = {}
     exec(code("python", "python.md")[0], names)
     shown = capsys.readouterr().out

@@ -23,12 +23,12 @@ from harness.schedule import schedule
 from harness.store import Store
 from harness.study_run import run
 from harness.testing.fake_bench import FakeLab
-from harness.testing.trusted_sandbox import TrustedSandbox
 from sandbox import task as tasks
 from sandbox.checkpoint import Checkpoint
 from sandbox.layout import Layout, OutputFile
 from sandbox.structure import layer_specs
 from sandbox.task import PruningTask
+from tests.forked_sandbox import ForkedSandbox
 
 from .conftest import VOCABULARY, open_trusted, pruner
 
@@ -143,7 +143,7 @@ def test_the_rounds_are_part_of_the_protocol_where_there_are_several(llama_bench
 def test_rounds_are_shown_with_the_protocol_and_notes_below_the_table(
     llama: Path, tokens: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.pipeline.open_sandbox", lambda name, runtime=None: TrustedSandbox())
+    monkeypatch.setattr("harness.pipeline.open_sandbox", lambda name, runtime=None: ForkedSandbox())
     (tmp_path / "tells.py").write_text(TELLS.replace("asked for", "\\x1b[31m[red]asked\\nfor"))
     arguments = [str(tmp_path / "tells.py"), "--target", str(llama), "--sparsity", "0.5", "--rounds", "2"]
     arguments += ["--calibration", tokens, "--eval", tokens, "--json", str(tmp_path / "out.json")]

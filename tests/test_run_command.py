@@ -14,7 +14,7 @@ import pytest
 from harness.cli import main
 from harness.errors import SandboxFault
 from harness.records import Execution
-from harness.testing.trusted_sandbox import TrustedSandbox
+from tests.forked_sandbox import ForkedSandbox
 
 FIELDS = {
     "pruner", "author", "target", "sparsity", "status", "outcome", "error", "achieved_sparsity", "perplexity",
@@ -26,7 +26,7 @@ FIELDS = {
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
     """Runs the command line in this process, without isolation; gives exit status, stdout, stderr."""
-    monkeypatch.setattr("harness.pipeline.open_sandbox", lambda name, runtime=None: TrustedSandbox())
+    monkeypatch.setattr("harness.pipeline.open_sandbox", lambda name, runtime=None: ForkedSandbox())
     monkeypatch.setattr("harness.console._quiet", False)  # what --quiet sets is undone with it
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -133,7 +133,7 @@ def test_a_dead_sandbox_is_ours(
     def fail(*_: object) -> Execution:
         raise SandboxFault("the engine is gone: start it")
 
-    monkeypatch.setattr(TrustedSandbox, "execute", fail)
+    monkeypatch.setattr(ForkedSandbox, "execute", fail)
     arguments = ("magnitude", "--target", str(llama), "--sparsity", "0.5", *texts, "--json", "-")
     status, out, err = command("--quiet", "run", *arguments)
     assert (status, err) == (3, "harness: the engine is gone: start it\n")

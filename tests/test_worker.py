@@ -12,9 +12,10 @@ from harness.bench import Bench
 from harness.records import Execution, Failure, Limits, Sparsity
 from harness.stages import sandbox_run
 from harness.status import Status
+from harness.testing.trusted_sandbox import TrustedSandbox
 from sandbox.worker import REPORTED
-
-from .conftest import pruner
+from tests.conftest import pruner
+from tests.forked_sandbox import ForkedSandbox
 
 HALF = Sparsity.parse("0.5")
 
@@ -63,6 +64,22 @@ CASES = {
     "prune = P()": "RUNTIME_ERROR",
     "import json\njson.dumps = None\ndef prune(task): raise ValueError": "RUNTIME_ERROR",
 }
+
+
+@pytest.mark.parametrize("sandbox", [TrustedSandbox(), ForkedSandbox()])
+def test_a_child_of_either_kind_ends_alike(llama_bench: Bench, sandbox: TrustedSandbox) -> None:
+    bench = replace(llama_bench, sandbox=sandbox)
+    sources = {
+        "import os\ndef prune(task): os.kill(os.getpid(), 9)": "CRASHED",
+        "def prune(task): 1 / 0": "RUNTIME_ERROR",
+        "import os, sys\ndef prune(task):\n    print(os.environ['A_TEST'])\n    sys.exit(3)": "EXITED",
+        "def prune(task):\n    for l in task.layers(): l.weight[:, ::2] = 0": "OK",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("A_TEST", "seen")
+        assert {source: bench.score(pruner(source), HALF).status for source in sources} == sources
+    hurried = replace(bench, limits=Limits(timeout_seconds=5))
+    assert hurried.score(pruner("def prune(task):\n    while True: pass"), HALF).status == "TIMEOUT"
 
 
 @pytest.mark.parametrize("source", CASES, ids=lambda source: source[:40])
@@ -135,11 +152,11 @@ def test_forged_words_are_bounded() -> None:
 
 
 def test_a_deadline_is_a_timeout(llama_bench: Bench) -> None:
-    hurried = replace(llama_bench, limits=Limits(timeout_seconds=3))
+    hurried = replace(llama_bench, limits=Limits(timeout_seconds=1))
     score = hurried.score(pruner("def prune(task):\n    while True: pass"), HALF)
     assert (score.status, score.outcome) == ("TIMEOUT", "Error")
     assert score.error is not None
-    assert score.error.message == "not done after 3 s"
+    assert score.error.message == "not done after 1 s"
 
 
 def test_the_run_is_repeatable(llama_bench: Bench) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.records import Execution, Limits, Mount
 from harness.resources import sandbox_package
 
-_PROGRAM = "import sys, pathlib; from sandbox.worker import run; sys.exit(run(*map(pathlib.Path, sys.argv[1:])))"
+_PROGRAM = "import os, sys, pathlib; from sandbox.worker import run; os._exit(run(*map(pathlib.Path, sys.argv[1:])))"
 
 
 class TrustedSandbox:
@@ -26,14 +26,8 @@ class TrustedSandbox:
                 link = Path(folder, mount.target.lstrip("/"))
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(mount.source.resolve())
-            command = [sys.executable, "-c", _PROGRAM, f"{folder}/job/job.json", f"{folder}/out"]
             started = time.monotonic()
-            try:
-                code: int | None = subprocess.run(
-                    command, cwd=sandbox_package().parent, timeout=limits.timeout_seconds, check=False
-                ).returncode
-            except subprocess.TimeoutExpired:
-                code = None
+            code = self.exit_code(Path(folder), limits.timeout_seconds)
         return Execution(
             exit_code=code if code is not None and code >= 0 else None,
             signal=-code if code is not None and code < 0 else None,
@@ -41,6 +35,14 @@ class TrustedSandbox:
             out_of_memory=False,
             wall_seconds=time.monotonic() - started,
         )
+
+    def exit_code(self, folder: Path, seconds: float) -> int | None:
+        """Of a worker that has its job in `folder`, negative for a signal; None where it took longer than `seconds`."""
+        command = [sys.executable, "-c", _PROGRAM, f"{folder}/job/job.json", f"{folder}/out"]
+        try:
+            return subprocess.run(command, cwd=sandbox_package().parent, timeout=seconds, check=False).returncode
+        except subprocess.TimeoutExpired:
+            return None
 
     def warm(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> None:
         """As `harness.records.Sandbox` says; nothing waits at this level."""
