@@ -18,6 +18,7 @@ from harness.records import Pruner
 from harness.resources import cache_folder
 from harness.sandboxes import engine, image
 from tests.forked_sandbox import ForkedSandbox
+from tests.sandbox_runs import run  # noqa: F401 - a fixture
 
 VOCABULARY = 96
 SAVED = Callable[[PreTrainedConfig], Path]

@@ -26,7 +26,7 @@ from harness.snapshot import check_plain
 from harness.status import Status
 from harness.store import Cell, Plan, Store
 from harness.testing.fake_bench import fake_score
-from tests.test_sandboxes import containers, wait_for
+from tests.sandbox_runs import containers, wait_for
 
 PROMPT = Prompt(Idea("random-pruning", "Random Pruning", "At random."), "Prune.", "one-pass", "0" * 64)
 COMPLETION = Completion("m", "no code", "stop", None, {}, {"usage": None}, 1.0, "2026-01-01T00:00:00+00:00")

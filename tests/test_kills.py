@@ -13,7 +13,7 @@ from benchmarks.own_engine import OwnEngine, lacks
 from harness.records import Limits
 from harness.sandboxes import image
 from harness.sandboxes.docker import DockerSandbox
-from tests.test_sandboxes import containers, wait_for
+from tests.sandbox_runs import containers, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.skipif(lacks() is not None, reason=lacks() or "")]
 

@@ -21,7 +21,7 @@ from harness.resources import cache_folder
 from harness.sandboxes import engine
 from harness.sandboxes.contention import contended, waited_seconds
 from tests.conftest import pruner
-from tests.test_sandboxes import containers, processes_with, wait_for
+from tests.sandbox_runs import containers, processes_with, wait_for
 
 HALF = Sparsity.parse("0.5")
 TELLS = """
