@@ -77,7 +77,7 @@ def test_a_terminal_shows_a_tie_at_the_rank(tmp_path: Path, shift: float, first:
     lines = [line.split()[:2] for line in text.splitlines()]
     assert [first, "a"] in lines
     assert [second, "b"] in lines
-    assert ("cannot be told apart" in text) == (first == "=1")
+    assert ("= marks a tie" in text) == (first == "=1")
     assert ["a:", "uneven"] in lines, "other notes stay"
     assert "a: tie" not in text
 

@@ -147,7 +147,7 @@ def show(screen: Console, results: Results, frame: pd.DataFrame) -> None:
         if noted := "\n".join(f"{row.pruner}: {others}" for row in rows if (others := _other_notes(row))):
             screen.print(Text(noted, style="dim"))
     if any(_is_tie(row) for ranking in tables[:_RANKINGS] for row in ranking.rows):
-        screen.print("\n= before a rank: a tie, those who share it cannot be told apart", style="dim", highlight=False)
+        screen.print("\n= marks a tie: the rank is shared", style="dim", highlight=False)
     if (more := len(tables) - _RANKINGS) > 0:
         screen.print(f"\n{more} more rankings are in leaderboard.md", style="bold", highlight=False)
     screen.print()
