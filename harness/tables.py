@@ -11,6 +11,7 @@ import pandas as pd
 from harness import atomic
 from harness.errors import UsageError
 from harness.frames import Frames
+from harness.names import install
 from harness.stages.leaderboard import to_csv
 
 
@@ -21,7 +22,7 @@ def check_installed(form: str) -> None:
         UsageError: pyarrow is missing.
     """
     if form == "parquet" and find_spec("pyarrow") is None:
-        raise UsageError("Parquet needs the package pyarrow: pip install 'harness[parquet]', or --format csv")
+        raise UsageError(f"Parquet needs the package pyarrow: {install('parquet')}, or --format csv")
 
 
 def write(frames: Frames, folder: Path, form: str) -> list[Path]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from harness.errors import InputFault, UsageError
+from harness.names import install
 from harness.resources import bundled, is_file
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def _from_hub(source: str, role: Role) -> str:
     try:
         from datasets import load_dataset  # noqa: PLC0415 - an optional extra
     except ImportError:
-        raise UsageError(f"{source} needs the package datasets: pip install 'harness[hub]'") from None
+        raise UsageError(f"{source} needs the package datasets: {install('hub')}") from None
     try:
         if source == "wikitext2":
             split = "train" if role == "calibration" else "test"

@@ -100,7 +100,7 @@ def test_the_parts_made_from_the_program_are_in_the_site(site: Path) -> None:
         (site / f"reference/{name}.html").read_text()
         for name in ("commands", "study-file", "statuses", "interface", "causes")
     )
-    assert "made: " not in commands + keys + statuses + interface + causes
+    assert "puts here" not in commands + keys + statuses + interface + causes
     assert all(f"<td>{cause}</td>" in causes for cause in Cause)
     assert all(f"<code>{rule}</code>" in causes for rule in Rule)
     assert all(f"harness-{name}" in commands for name in cli.list_commands(click.Context(cli)))

@@ -209,4 +209,4 @@ def test_a_missing_package_is_one_line(
     monkeypatch.setitem(sys.modules, extra, None)
     error = CliRunner().invoke(cli, ("data", str(fake_study(tmp_path)), option, "x")).exception
     assert isinstance(error, UsageError)
-    assert f"pip install 'harness[{extra}]'" in str(error)
+    assert f"pip install '.[{extra}]' in the harness's checkout" in str(error)

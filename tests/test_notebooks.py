@@ -28,8 +28,10 @@ def test_no_output_is_kept() -> None:
 
 
 def test_figure3_draws_every_pruner_of_a_pack_in_ten_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    packing.write(fake_study(tmp_path), Path("quickstart.zip"))
+    for name in ("notebooks", "studies"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    packing.write(fake_study(tmp_path), Path("../studies/paper-smollm2.zip"))
     mpl.use("Agg")
     source = "\n".join(code(NOTEBOOKS / "figure3.ipynb"))
     names: dict[str, Any] = {}

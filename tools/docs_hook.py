@@ -1,6 +1,6 @@
 """The parts of the site that are made from the program while `mkdocs build` runs, so that they cannot go stale.
 
-A line `<!-- made: NAME -->` of a page becomes what the function NAME in `MAKERS` returns. A link to a file of the
+A line ``*`make docs` puts here: NAME, from FILE.*`` becomes what the function NAME in `MAKERS` returns. A link to a file of the
 repository outside docs/ becomes the file's path, since the site does not hold it.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
-_MARK = re.compile(r"^<!-- made: ([\w-]+) -->$", re.MULTILINE)
+_MARK = re.compile(r"^\*`make docs` puts here: ([\w-]+), from [\w/.]+\.\*$", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]+)\]\((\.\./[^)\s#]+)(?:#[^)\s]*)?\)")
 _KINDS: dict[object, str] = {
     **{str: "text", int: "whole number", float: "number", bool: "true or false"},

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from harness.cli._options import json_option
+from harness.names import install
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _local() -> Finding:
     try:
         return Finding("local", True, f"xllamacpp {version('xllamacpp')}: --model local:smollm2-135m works")
     except PackageNotFoundError:
-        return Finding("local", None, "xllamacpp is not installed: pip install 'harness[local]' for local: models")
+        return Finding("local", None, f"xllamacpp is not installed: for local: models {install('local')}")
 
 
 def _disk() -> Finding:

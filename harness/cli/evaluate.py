@@ -22,7 +22,8 @@ from harness.cli._options import json_option
 def command(model: str, tasks: str, limit: int | None, include_path: Path | None, json_file: str | None) -> None:
     """Run tasks of lm-eval on a model folder that `harness export` wrote, or on a dense target.
 
-    Needs pip install 'harness[lm-eval]'; the tasks' data come from the hub, unless your own task files say otherwise.
+    Needs pip install '.[lm-eval]' in the harness's checkout. The tasks' data come from the hub, unless your own task
+    files say otherwise.
     """
     from dataclasses import asdict
 

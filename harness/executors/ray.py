@@ -16,10 +16,11 @@ from harness.executors.dispatch import Lost, Ready, dispatch
 from harness.executors.processors import processors
 from harness.executors.tasks import Answer, Result, Setup, Task
 from harness.executors.worker import Worker, answers
+from harness.names import install
 from harness.records import Limits
 from harness.store import Cell
 
-_INSTALL = "--executor ray needs the package ray: pip install 'harness[ray]'"
+_INSTALL = f"--executor ray needs the package ray: {install('ray')}"
 _PARTS = 4
 """Tasks a worker, so that none waits long for the last one."""
 _OBJECT_STORE_BYTES = 128 << 20

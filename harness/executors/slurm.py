@@ -23,10 +23,11 @@ from harness.executors.dispatch import Lost, Ready, dispatch
 from harness.executors.processors import processors
 from harness.executors.tasks import Answer, Result, Scored, Setup, Task
 from harness.executors.worker import Worker, answers
+from harness.names import install
 from harness.records import Limits
 from harness.store import Cell
 
-_INSTALL = "--executor submitit needs the package submitit: pip install 'harness[slurm]'"
+_INSTALL = f"--executor submitit needs the package submitit: {install('slurm')}"
 _WORKERS = 4
 _LOOK_SECONDS = 0.2
 _MINUTES = 24 * 60

@@ -11,8 +11,9 @@ from typing import Any
 
 from harness.errors import StorageFault, UsageError
 from harness.exporters.runs import Run
+from harness.names import install
 
-_INSTALL = "--mlflow needs the package mlflow: pip install 'harness[mlflow]'"
+_INSTALL = f"--mlflow needs the package mlflow: {install('mlflow')}"
 _DIGEST = "harness.digest"
 _BATCH = 100
 """Fewer than MLflow takes at once, of parameters and of metrics."""

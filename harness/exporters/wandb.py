@@ -8,8 +8,9 @@ from typing import Any
 
 from harness.errors import EndpointFault, UsageError
 from harness.exporters.runs import Run
+from harness.names import install
 
-_INSTALL = "--wandb needs the package wandb: pip install 'harness[wandb]'"
+_INSTALL = f"--wandb needs the package wandb: {install('wandb')}"
 _TAG_CHARACTERS = 64
 
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness import evaluator
 from harness.errors import UsageError
+from harness.names import install
 
 if TYPE_CHECKING:
     from openevolve.evaluation_result import EvaluationResult
 
-_INSTALL = "this needs the package openevolve: pip install 'harness[openevolve]'"
+_INSTALL = f"this needs the package openevolve: {install('openevolve')}"
 
 
 def evaluate(program_path: str, **options: Any) -> EvaluationResult:
