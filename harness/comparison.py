@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from threading import Lock
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -33,6 +34,8 @@ _PAIRS_AT_ONCE = 4096
 """Bounds what their differences take."""
 _ROWS_AT_ONCE = 64
 """Pairs of one thread: what it works on fits its cache."""
+_ONE_AT_A_TIME = Lock()
+"""The number of BLAS's threads is that of the process."""
 _LEAST_P = 1e-12
 """No smaller p is claimed: the tails are not known so well."""
 _LEAST_ERROR = 1e-6
@@ -122,7 +125,7 @@ def _pairs(losses: tuple[tuple[float, ...], ...], seed_errors: tuple[float, ...]
     shares = _draws(len(table))
 
     parts = []
-    with _libraries().limit(limits=1, user_api="blas"):  # last digits depend on its threads; ours do as well
+    with _ONE_AT_A_TIME, _libraries().limit(limits=1, user_api="blas"):  # last digits depend on its threads
         for start in range(0, len(first), _PAIRS_AT_ONCE):
             one, other = (places[start : start + _PAIRS_AT_ONCE] for places in (first, second))
             parts.append(_bootstrapped(table[:, one] - table[:, other], shares, np.hypot(seeds[one], seeds[other])))

@@ -11,13 +11,15 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from harness.database import Database
-from harness.records import Measurement, Score, Zeros
+from harness.errors import UsageError
+from harness.records import Measurement, Score, Sparsity, Zeros
 
 _SCORES = TypeAdapter(Score)
 _MEASUREMENTS = TypeAdapter(Measurement)
@@ -250,7 +252,17 @@ def _score(record: str, losses: bytes | None) -> Score:
     for name in ("notes", "seed_perplexities"):
         values[name] = tuple(values.get(name, ()))  # records of earlier versions have none
     values |= {"error": error, "window_losses": None if losses is None else _unpack(losses)}
-    return _SCORES.validate_python(values)  # the file may be a stranger's
+    score = _SCORES.validate_python(values)  # the file may be a stranger's
+    _check_sparsity(score.sparsity)
+    return score
+
+
+@lru_cache(maxsize=1024)
+def _check_sparsity(label: str) -> None:
+    try:
+        Sparsity.parse(label)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
 
 
 def _pack(losses: Sequence[float]) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
 import os
 import select
@@ -9,8 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
-from functools import cache
 from pathlib import Path
+from typing import Any
 
 from harness.resources import sandbox_package
 from harness.testing.trusted_sandbox import TrustedSandbox
@@ -27,13 +29,73 @@ for line in sys.stdin:
     request = json.loads(line)
     child = os.fork()
     if child == 0:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.close(answers.fileno())
         os.environ.clear()
         os.environ.update(request['environment'])
         os._exit(worker.run(pathlib.Path(request['job']), pathlib.Path(request['out'])))
     print(child, file=answers)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers)
 """
-_ONE_AT_A_TIME = threading.Lock()
+
+
+class Forker:
+    """The process that forks workers, one at a time; started when the first is wanted, and again where it has died."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def exit_code(self, request: dict[str, Any], seconds: float) -> int | None:
+        """Of one worker; None where it took longer than `seconds`."""
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _PROGRAM],
+                    cwd=sandbox_package().parent,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    bufsize=0,
+                    start_new_session=True,
+                )
+            try:
+                return self._asked(self._process, request, seconds)
+            except BaseException:  # an interrupt, too: what it says next would be taken for another worker's
+                self.kill()
+                raise
+
+    @staticmethod
+    def _asked(process: subprocess.Popen[bytes], request: dict[str, Any], seconds: float) -> int | None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        child = int(process.stdout.readline())
+        in_time = bool(select.select([process.stdout], [], [], seconds)[0])
+        if not in_time:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        code = int(process.stdout.readline())
+        return code if in_time else None
+
+    def kill(self) -> None:
+        """With the worker that it may have."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def end(self) -> None:
+        """As it ends by itself, which writes down what it has covered."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(30)
+        self.kill()
+
+
+_FORKER = Forker()
+atexit.register(_FORKER.end)
 
 
 class ForkedSandbox(TrustedSandbox):
@@ -41,23 +103,5 @@ class ForkedSandbox(TrustedSandbox):
 
     def exit_code(self, folder: Path, seconds: float) -> int | None:
         """As there."""
-        with _ONE_AT_A_TIME:
-            server = _server(sandbox_package().parent)
-            assert server.stdin is not None
-            assert server.stdout is not None
-            request = {"environment": dict(os.environ), "job": f"{folder}/job/job.json", "out": f"{folder}/out"}
-            server.stdin.write(json.dumps(request).encode() + b"\n")
-            child = int(server.stdout.readline())
-            in_time = bool(select.select([server.stdout], [], [], seconds)[0])
-            if not in_time:
-                os.kill(child, signal.SIGKILL)
-            code = int(server.stdout.readline())
-        return code if in_time else None
-
-
-@cache
-def _server(folder: Path) -> subprocess.Popen[bytes]:
-    """It ends when this process does, and what it reads from is closed."""
-    return subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
-    )
+        request = {"environment": dict(os.environ), "job": f"{folder}/job/job.json", "out": f"{folder}/out"}
+        return _FORKER.exit_code(request, seconds)

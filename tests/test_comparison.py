@@ -112,6 +112,11 @@ def test_what_is_computed_in_parts_is_what_the_whole_gives(rows: int, monkeypatc
     for name in ("low", "high"):  # a matrix product's last digits depend on its shape
         np.testing.assert_allclose(getattr(found, name), getattr(whole, name), rtol=1e-6)
     np.testing.assert_allclose(found.p, whole.p, atol=2 / 2001)
+    is_small = np.maximum(found.p, whole.p) < 1 / 2001  # Student's, from no draw
+    assert is_small.any()
+    assert np.array_equal(found.p[is_small], whole.p[is_small])
+    assert found.p_holm.tolist() == holm(found.p.tolist())
+    assert np.array_equal(found.is_significant, whole.is_significant)
 
 
 def test_the_pairs_of_a_long_list_are_those_of_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:

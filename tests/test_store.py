@@ -313,6 +313,14 @@ def test_a_missing_file_is_not_made_for_reading(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("label", ["", "half", "a:$\\frac{$", "4:2", "1.5", "rows:x"])
+def test_a_sparsity_of_a_stranger_that_is_none_is_a_fault(path: Path, label: str) -> None:
+    with Store(path) as store:
+        store.add_score(CELLS[0], replace(fake_score("wanda"), sparsity=label))
+        with pytest.raises(StorageFault, match=r"cannot be read.*sparsity"):
+            store.scores()
+
+
 def test_a_damaged_record_is_a_fault(path: Path) -> None:
     with Store(path) as store:
         store.add_score(CELLS[0], fake_score("wanda"))

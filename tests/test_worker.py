@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from harness.stages import sandbox_run
 from harness.status import Status
 from harness.testing.trusted_sandbox import TrustedSandbox
 from sandbox.worker import REPORTED
+from tests import forked_sandbox
 from tests.conftest import pruner
 from tests.forked_sandbox import ForkedSandbox
 
@@ -66,12 +69,31 @@ CASES = {
 }
 
 
+def test_a_forker_that_was_interrupted_or_died_is_started_again(llama_bench: Bench) -> None:
+    bench = replace(llama_bench, sandbox=ForkedSandbox())
+    fine = pruner("def prune(task):\n    for l in task.layers(): l.weight[:, ::2] = 0")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("select.select", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            bench.score(fine, HALF)
+    assert bench.score(fine, HALF).status == "OK"
+    assert forked_sandbox._FORKER._process is not None
+    os.kill(forked_sandbox._FORKER._process.pid, signal.SIGKILL)
+    forked_sandbox._FORKER._process.wait()
+    assert bench.score(fine, HALF).status == "OK"
+
+
 @pytest.mark.parametrize("sandbox", [TrustedSandbox(), ForkedSandbox()])
 def test_a_child_of_either_kind_ends_alike(llama_bench: Bench, sandbox: TrustedSandbox) -> None:
     bench = replace(llama_bench, sandbox=sandbox)
     sources = {
         "import os\ndef prune(task): os.kill(os.getpid(), 9)": "CRASHED",
         "def prune(task): 1 / 0": "RUNTIME_ERROR",
+        "def prune(task): input()": "RUNTIME_ERROR",
         "import os, sys\ndef prune(task):\n    print(os.environ['A_TEST'])\n    sys.exit(3)": "EXITED",
         "def prune(task):\n    for l in task.layers(): l.weight[:, ::2] = 0": "OK",
     }

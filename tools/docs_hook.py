@@ -1,7 +1,7 @@
 """The parts of the site that are made from the program while `mkdocs build` runs, so that they cannot go stale.
 
-A line ``*`make docs` puts here: NAME, from FILE.*`` becomes what the function NAME in `MAKERS` returns. A link to a file of the
-repository outside docs/ becomes the file's path, since the site does not hold it.
+A line ``*`make docs` puts here: NAME, from FILE.*`` becomes what the function NAME in `MAKERS` returns. A link to a
+file of the repository outside docs/ becomes the file's path, since the site does not hold it.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ TEXT_CHARACTERS = 4 << 20
 """Of a completion with its thoughts; more is not looked at."""
 _CPU_SECONDS = 60
 """For the child; the worst answer that is known takes three, six on a busy machine. Only a hang is to meet this."""
-_WALL_SECONDS = 300
+_WALL_SECONDS = 1800
+"""As a backstop; on a busy machine, too, CPU time comes first."""
 _MEMORY_BYTES = 2 << 30
 _BROKEN = {signal.SIGXCPU, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
 """Signals that an answer can cause; any other comes from outside."""

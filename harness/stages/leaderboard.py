@@ -190,14 +190,13 @@ def _cells(column: pd.Series) -> list[str]:
     if column.dtype == np.float64:
         texts = list(map(repr, column.tolist()))
         return ["" if text == "nan" else text for text in texts] if column.hasnans else texts
-    return list(map(_cell, column.tolist()))
+    cells = zip(column.isna().tolist(), column.tolist(), strict=True)
+    return [
+        "" if missing else _text_cell(value) if isinstance(value, str) else _cell(value) for missing, value in cells
+    ]
 
 
-@lru_cache(maxsize=1 << 14, typed=True)
 def _cell(value: object) -> str:
-    """Columns of names have few that differ."""
-    if pd.isna(value):  # type: ignore[call-overload]
-        return ""
     return str(value) if isinstance(value, int | float) else _text_cell(str(value))
 
 
@@ -335,6 +334,7 @@ def _clean(text: str, limit: int) -> str:
     return plain(" ".join(text[: 4 * limit].split()), limit)
 
 
+@lru_cache(maxsize=1 << 14)
 def _text_cell(text: str) -> str:
     """Spreadsheets take a cell that begins so for a formula; an apostrophe makes it text."""
     if re.match(r"[\s'\"]*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20\t\r|%]", text):

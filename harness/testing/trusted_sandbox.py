@@ -40,7 +40,9 @@ class TrustedSandbox:
         """Of a worker that has its job in `folder`, negative for a signal; None where it took longer than `seconds`."""
         command = [sys.executable, "-c", _PROGRAM, f"{folder}/job/job.json", f"{folder}/out"]
         try:
-            return subprocess.run(command, cwd=sandbox_package().parent, timeout=seconds, check=False).returncode
+            return subprocess.run(
+                command, cwd=sandbox_package().parent, timeout=seconds, check=False, stdin=subprocess.DEVNULL
+            ).returncode
         except subprocess.TimeoutExpired:
             return None
 
