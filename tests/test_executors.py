@@ -382,7 +382,7 @@ def test_a_missing_package_is_one_line(
     name: str, package: str, extra: str, tmp_path: Path, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UsageError, match=rf"pip install 'harness\[{extra}\]'"):
+    with pytest.raises(UsageError, match=rf"pip install '\.\[{extra}\]'"):
         ran(tmp_path, lab, open_executor(name, Options(tmp_path)))
 
 

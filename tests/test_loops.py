@@ -197,5 +197,5 @@ def test_inspect_eval_takes_the_task_from_the_module(tmp_path: Path) -> None:
 @pytest.mark.parametrize("package", ["openevolve"])
 def test_a_missing_package_is_one_line(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, f"{package}.evaluation_result", None)
-    with pytest.raises(UsageError, match=r"pip install 'harness\[openevolve\]'"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[openevolve\]'"):
         openevolve.evaluate(str(START))
