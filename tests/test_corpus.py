@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import tomllib
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from transformers import AutoModelForCausalLM
 from harness import console, metrics, pruners
 from harness.bench import Bench
 from harness.cli._output import print_scores
+from harness.errors import ContentionFault
 from harness.pipeline import open_bench
 from harness.records import Execution, Limits, Mount, Pruner, Sandbox, Score, Sparsity
 from harness.stages.score import window_losses
@@ -205,7 +207,16 @@ def scores(bench: Bench, case: Case, folder: Path) -> list[Score]:
     path.write_bytes(case.source())
     pruner = pruners.find(str(path))
     limited = replace(bench, limits=case.limits)
-    return [limited.score(pruner, Sparsity.parse(text)) for text in case.sparsities for _ in range(case.times)]
+
+    def score(sparsity: Sparsity) -> Score:
+        for _ in range(4):
+            try:
+                return limited.score(pruner, sparsity)
+            except ContentionFault:  # nothing is said of the pruner: as a study does, it is run again
+                time.sleep(5)
+        return limited.score(pruner, sparsity)
+
+    return [score(Sparsity.parse(text)) for text in case.sparsities for _ in range(case.times)]
 
 
 # Every file, on both levels
