@@ -62,7 +62,7 @@ def test_the_deadline_ends_everything(level: Level, run: Callable[..., Run]) -> 
     result = run(level, program, Limits(2.0, 256 << 20, 16, 1))
     assert result.execution.timed_out
     assert (result.execution.exit_code, result.execution.signal) == (None, None)
-    assert 2.0 <= result.execution.wall_seconds < 40.0
+    assert 2.0 <= result.execution.wall_seconds < 20.0
     assert result.execution.cpu_seconds is not None
     assert result.execution.cpu_seconds > 0.2, "a busy program is not taken for one that got no time"
     assert processes_with(token) == []
