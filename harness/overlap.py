@@ -6,7 +6,7 @@ standard error of an agreement is below 0.004.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,52 +60,56 @@ def sample_places(size: int, count: int, layer: int) -> npt.NDArray[np.int64]:
     return ((state ^ (state >> np.uint64(31))) % np.uint64(size)).astype(np.int64)
 
 
-class _Bits:
-    """A sample as words, and how many of its weights are zero."""
-
-    def __init__(self, sample: bytes) -> None:
-        self.size = 8 * len(sample)
-        self.words = np.frombuffer(sample.ljust(-(-len(sample) // 8) * 8, b"\0"), dtype=np.uint64)
-        self.zeros = int(np.bitwise_count(self.words).sum())
-
-
 def likeness(first: bytes, second: bytes) -> Likeness | None:
     """Of two samples of one target; None where there are other numbers of weights, or neither mask has a zero.
 
     Raises nothing: bits that pad the last byte are zero in both, and weigh a few parts in 65,536.
     """
-    return _likeness(_Bits(first), _Bits(second))
-
-
-def _likeness(one: _Bits, two: _Bits) -> Likeness | None:
-    if one.size != two.size:
-        return None
-    both = int(np.bitwise_count(one.words & two.words).sum())
-    either = one.zeros + two.zeros - both
-    if not either:
-        return None
-    p, q = one.zeros / one.size, two.zeros / two.size
-    observed, chance = (one.size - either + both) / one.size, p * q + (1 - p) * (1 - q)
-    return Likeness(both / either, 1.0 if chance == 1 else (observed - chance) / (1 - chance))
+    return next(_likenesses([first], [second]))[0] if len(first) == len(second) else None
 
 
 def nearest_references(scores: Sequence[Score], zeros: Mapping[Cell, Zeros]) -> dict[Cell, Nearest]:
     """For each candidate's cell the reference pruner, at the same target and sparsity, whose mask agrees most."""
-    references: dict[tuple[str, str], list[tuple[str, _Bits]]] = {}
+    samples: dict[tuple[str, str, int], dict[str, dict[str, bytes]]] = {}
     for score in scores:
-        key = (score.target, score.sparsity, score.pruner)
-        if score.author == "human" and key in zeros:
-            references.setdefault(key[:2], []).append((score.pruner, _Bits(zeros[key].sample)))
+        if of_cell := zeros.get((score.target, score.sparsity, score.pruner)):
+            ranking = samples.setdefault((score.target, score.sparsity, len(of_cell.sample)), {})
+            ranking.setdefault(score.author, {})[score.pruner] = of_cell.sample
     found = {}
-    for score in scores:
-        key = (score.target, score.sparsity, score.pruner)
-        if score.author == "model" and key in zeros:
-            own = _Bits(zeros[key].sample)
-            pairs = [
-                Nearest(name, alike)
-                for name, theirs in references.get(key[:2], [])
-                if (alike := _likeness(own, theirs)) is not None
-            ]
-            if pairs:
-                found[key] = max(pairs, key=lambda one: one.likeness.agreement)
+    for (target, sparsity, _), of_author in samples.items():
+        candidates, references = of_author.get("model", {}), of_author.get("human", {})
+        if candidates and references:
+            rows = _likenesses(list(candidates.values()), list(references.values()))
+            for candidate, row in zip(candidates, rows, strict=True):
+                near = [Nearest(name, alike) for name, alike in zip(references, row, strict=True) if alike]
+                if near:
+                    found[target, sparsity, candidate] = max(near, key=lambda one: one.likeness.agreement)
     return found
+
+
+def _likenesses(first: Sequence[bytes], second: Sequence[bytes]) -> Iterator[list[Likeness | None]]:
+    """Of each of the first to each of the second, all of one length."""
+    size = 8 * len(second[0])
+    theirs = np.stack([_words(sample) for sample in second])
+    counts = np.bitwise_count(theirs).sum(axis=1, dtype=np.int64)
+    for sample in first:
+        words = _words(sample)
+        own = int(np.bitwise_count(words).sum(dtype=np.int64))
+        both = np.bitwise_count(words & theirs).sum(axis=1, dtype=np.int64)
+        yield [
+            _likeness(own, zeros, common, size) for zeros, common in zip(counts.tolist(), both.tolist(), strict=True)
+        ]
+
+
+def _words(sample: bytes) -> npt.NDArray[np.uint64]:
+    return np.frombuffer(sample.ljust(-(-len(sample) // 8) * 8, b"\0"), dtype=np.uint64)
+
+
+def _likeness(one: int, two: int, both: int, size: int) -> Likeness | None:
+    """From how many of `size` weights are zero in the one, in the other, and in both."""
+    either = one + two - both
+    if not either:
+        return None
+    p, q = one / size, two / size
+    observed, chance = (size - either + both) / size, p * q + (1 - p) * (1 - q)
+    return Likeness(both / either, 1.0 if chance == 1 else (observed - chance) / (1 - chance))

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__, archive, atomic, frames, pack, pruners
+from harness.csv_text import to_csv
 from harness.dataset_card import dataset_card
 from harness.errors import InputFault, StorageFault, UsageError
 from harness.names import slug
 from harness.planning import resolve
 from harness.records import Pruner
 from harness.snapshot import snapshot
-from harness.stages.leaderboard import to_csv
 from harness.store import Cell, Plan, Store
 from harness.study import Study, parse
 

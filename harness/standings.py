@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from harness.comparison import pairs, ranks
@@ -41,26 +43,36 @@ def comparisons(scores: Sequence[Score], *, rank_isolation: str = "docker") -> p
     `ratio` is the perplexity of `first` over that of `second`, with its paired 95% interval; `p_holm` is corrected for
     all pairs of the ranking; `better` is `first`, `second` or `tie`.
     """
-    columns: dict[str, list[object]] = {name: [] for name in _COMPARISON}
-    for losses in filter(_can_be_compared, _ranked_losses(scores, rank_isolation)):
-        found = pairs(losses, seed_errors(scores, losses))
-        ranked = [scores[place] for place in losses]
-        names = [plain(score.pruner, NAME_CHARACTERS) for score in ranked]
-        for which, places in (("first", found.first.tolist()), ("second", found.second.tolist())):
-            columns[which] += [names[place] for place in places]
-            columns[f"{which}_author"] += [ranked[place].author for place in places]
-        better = np.where(found.ratio < 1, "first", "second")
-        columns["better"] += np.where(found.is_significant, better, "tie").tolist()
-        for name in ("ratio", "low", "high", "p", "p_holm"):
-            columns[name] += getattr(found, name).tolist()
-        for name in GROUP:
-            columns[name] += [getattr(ranked[0], name)] * len(found.first)
+    rankings = list(filter(_can_be_compared, _ranked_losses(scores, rank_isolation)))
+    found = [pairs(losses, seed_errors(scores, losses)) for losses in rankings]
+    ranked = [[scores[place] for place in losses] for losses in rankings]
+    names = [[plain(score.pruner, NAME_CHARACTERS) for score in group] for group in ranked]
+    authors = [[score.author for score in group] for group in ranked]
+    columns: dict[str, Any] = {}
+    for name in GROUP:
+        columns[name] = _texts([[getattr(group[0], name)] for group in ranked], [0 * one.first for one in found])
+    for which in ("first", "second"):
+        places = [getattr(one, which) for one in found]
+        columns |= {which: _texts(names, places), f"{which}_author": _texts(authors, places)}
+    for name in ("ratio", "low", "high", "p", "p_holm"):
+        columns[name] = np.concatenate([np.zeros(0), *(getattr(one, name) for one in found)])
+    results = [np.where(one.is_significant, np.where(one.ratio < 1, 0, 1), 2) for one in found]
+    columns["better"] = _texts([["first", "second", "tie"]] * len(found), results)
     return pd.DataFrame(columns, columns=_COMPARISON)
+
+
+def _texts(texts: Sequence[Sequence[str]], places: Sequence[npt.NDArray[np.intp]]) -> pd.Categorical:
+    """What stands at places among the texts of each ranking, one ranking after the other; few texts, many places."""
+    kinds = list(dict.fromkeys(text for group in texts for text in group))
+    codes = {kind: code for code, kind in enumerate(kinds)}
+    own = [np.array([codes[text] for text in group]) for group in texts]
+    parts = [group[where] for group, where in zip(own, places, strict=True)]
+    return pd.Categorical.from_codes(np.concatenate([np.zeros(0, np.intp), *parts]), pd.Index(kinds, dtype="object"))
 
 
 def wins(frame: pd.DataFrame) -> pd.DataFrame:
     """Of `comparisons`: human pruners against those of models, one cell a pair: won, tied and lost by the human one."""
-    mixed = frame[frame["first_author"] != frame["second_author"]]
+    mixed = frame[frame["first_author"] != frame["second_author"]].astype({"first": "object", "second": "object"})
     if mixed.empty:
         return pd.DataFrame()
     is_human = mixed["first_author"] == "human"

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from harness import atomic
+from harness.csv_text import to_csv
 from harness.errors import UsageError
 from harness.frames import Frames
 from harness.names import install
-from harness.stages.leaderboard import to_csv
 
 
 def check_installed(form: str) -> None:

@@ -18,9 +18,9 @@ import harness
 from harness import frames, packing, tables
 from harness.cli import cli
 from harness.columns import COLUMNS
+from harness.csv_text import to_csv
 from harness.errors import SandboxFault, StorageFault, UsageError
 from harness.records import Measurement, Score
-from harness.stages.leaderboard import to_csv
 from harness.status import Status
 from harness.store import Cell, Plan, Store
 from harness.testing.fake_bench import FakeLab, fake_score

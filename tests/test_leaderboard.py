@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.csv_text import to_csv
 from harness.stages.leaderboard import (
     by_sparsity,
     interval_text,
@@ -22,7 +23,6 @@ from harness.stages.leaderboard import (
     summary,
     summary_headings,
     summary_texts,
-    to_csv,
     to_markdown,
 )
 from harness.status import Status

@@ -12,7 +12,7 @@ from harness import pack
 from harness.errors import StorageFault
 from harness.recorded import results_file
 from harness.report import read
-from harness.report.paper import write
+from harness.report.paper.files import write
 from harness.resources import resource
 
 PACK = resource("studies/paper-smollm2.zip")

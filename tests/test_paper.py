@@ -12,7 +12,8 @@ from matplotlib.text import Text
 
 from harness.records import Failure, Score
 from harness.report import Results
-from harness.report.paper import draft, figures, write
+from harness.report.paper import draft, figures
+from harness.report.paper.files import write
 from harness.report.paper.table import Table, as_csv, as_latex, as_markdown, latex, latex_line
 from harness.report.paper.tables import tables
 from harness.status import Status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -63,9 +64,7 @@ def command(
     STUDY is a study's name, its TOML file, its results folder, its results file or its pack. Several are ranked
     together where they were measured by the same protocol.
     """
-    from rich.console import Console
-
-    from harness import report
+    from harness.beside import Beside
     from harness.cli._output import check_writable, finite, tell_of_others, write_json
     from harness.recorded import recorded
     from harness.records import EXTRAS
@@ -76,17 +75,25 @@ def command(
         raise UsageError("--no-pages leaves nothing to open or to serve: leave it out")
     if serve and len(studies) > 1:
         raise UsageError("--serve follows one study: give one")
-    rank_isolation = "any" if rank_any_isolation else None
-    each = [report.read(source.path, rank_isolation, source.pack) for source in sources]
     for source in sources:
         tell_of_others(source)
-    results = each[0] if len(each) == 1 else report.together(each)
-    folder = out or default_folder(studies, sources[0].path, results.name)
-    frame = report.publish(results, folder, pages=not no_pages)
+    rank_isolation = "any" if rank_any_isolation else None
+    with Beside() as helper:
+        from rich.console import Console
+
+        from harness import report
+
+        gc.disable()  # what is read stays to the end: nothing to collect, much to look at
+        each = [report.read(source.path, rank_isolation, source.pack) for source in sources]
+        gc.freeze()
+        gc.enable()
+        results = each[0] if len(each) == 1 else report.together(each)
+        folder = out or default_folder(studies, sources[0].path, results.name)
+        frame = report.publish(results, folder, pages=not no_pages, helper=helper)
     repaired = report.REPAIR_FILES if results.repairs else ()
     written = [folder / name for name in (*report.FILES, *repaired, *([] if no_pages else [report.PAGE]))]
     if paper:
-        from harness.report.paper import write as write_paper
+        from harness.report.paper.files import write as write_paper
 
         written += write_paper(results, folder / "paper")[:2]
     if json_file is not None:

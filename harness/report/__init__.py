@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from harness import atomic
-from harness.drawing import to_png
+from harness.beside import Helper, Here
+from harness.csv_text import plain_columns, to_csv
 from harness.overlap import nearest_references
 from harness.report import causes, page
 from harness.report.document import document
@@ -16,8 +17,7 @@ from harness.report.paper.table import as_latex
 from harness.report.repair_table import repair_table, to_latex
 from harness.report.results import Results, read
 from harness.report.together import together
-from harness.stages import figure
-from harness.stages.leaderboard import leaderboard, to_csv
+from harness.stages.leaderboard import leaderboard
 from harness.standings import comparisons
 
 __all__ = ["FILES", "PAGE", "REPAIR_FILES", "Results", "publish", "read", "together", "write"]
@@ -38,22 +38,24 @@ def write(store_path: Path, folder: Path | None = None, *, rank_isolation: str |
     return publish(read(store_path, rank_isolation), store_path.parent / "report" if folder is None else folder)
 
 
-def publish(results: Results, folder: Path, *, pages: bool = True) -> pd.DataFrame:
+def publish(results: Results, folder: Path, *, pages: bool = True, helper: Helper | None = None) -> pd.DataFrame:
     """As `write`, of results that were read; without `pages`, `FILES` alone.
 
     Raises:
         StorageFault: the folder cannot be written.
     """
     results = displayed(results)
+    helper = helper or Here()
+    png = helper.figure(results.scores, results.name)
     nearest = nearest_references(results.scores, results.zeros)
     frame = leaderboard(results.scores, rank_isolation=results.rank_isolation, nearest=nearest)
     pairs = comparisons(results.scores, rank_isolation=results.rank_isolation)
+    compared = helper.csv(list(pairs.columns), plain_columns(pairs))
     failures = causes.by_cause(results)
-    texts = (
-        *(document(results, frame, pairs, failures), to_csv(frame), to_csv(pairs)),
-        *(to_csv(failures), as_latex(causes.table(results, failures))),
+    contents = (
+        *(document(results, frame, pairs, failures).encode(), to_csv(frame).encode(), compared()),
+        *(to_csv(failures).encode(), as_latex(causes.table(results, failures)).encode(), png()),
     )
-    contents = (*(text.encode() for text in texts), to_png(figure.draw(results.scores, results.name)))
     for name, content in zip(FILES, contents, strict=True):
         atomic.write(folder / name, content)
     if results.repairs:

@@ -17,6 +17,8 @@ _LONGEST = 100_000
 def displayed(results: Results) -> Results:
     """The same results under names that every table, page and comparison can hold; those that are fine stay."""
     names = _displayed(dict.fromkeys([*(score.pruner for score in results.scores), *results.attempts]))
+    if all(name == shown for name, shown in names.items()):
+        return results
     return replace(
         results,
         scores=[replace(score, pruner=names[score.pruner]) for score in results.scores],

@@ -1,4 +1,4 @@
-"""Scores -> Leaderboard: one ranking per target, protocol and sparsity, as a table, as Markdown and as CSV."""
+"""Scores -> Leaderboard: one ranking per target, protocol and sparsity, as a table and as Markdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from harness.console import plain
@@ -175,31 +174,6 @@ def rankings(frame: pd.DataFrame) -> list[Ranking]:
     return found
 
 
-def to_csv(frame: pd.DataFrame) -> str:
-    """The whole frame at full precision; no cell of it is a formula to a spreadsheet.
-
-    What pandas would write, in a fraction of its time: there may be hundreds of thousands of pairs.
-    """
-    columns = [_cells(frame.iloc[:, place]) for place in range(frame.shape[1])]
-    lines = [",".join(map(_text_cell, map(str, frame.columns))), *map(",".join, zip(*columns, strict=True))]
-    return "\n".join(lines) + "\n"
-
-
-def _cells(column: pd.Series) -> list[str]:
-    """A column as it stands in a CSV file; empty where nothing was measured."""
-    if column.dtype == np.float64:
-        texts = list(map(repr, column.tolist()))
-        return ["" if text == "nan" else text for text in texts] if column.hasnans else texts
-    cells = zip(column.isna().tolist(), column.tolist(), strict=True)
-    return [
-        "" if missing else _text_cell(value) if isinstance(value, str) else _cell(value) for missing, value in cells
-    ]
-
-
-def _cell(value: object) -> str:
-    return str(value) if isinstance(value, int | float) else _text_cell(str(value))
-
-
 def to_markdown(frame: pd.DataFrame) -> str:
     """One table per ranking, under a heading each."""
     parts = []
@@ -332,11 +306,3 @@ def _error(error: Failure | None) -> str:
 
 def _clean(text: str, limit: int) -> str:
     return plain(" ".join(text[: 4 * limit].split()), limit)
-
-
-@lru_cache(maxsize=1 << 14)
-def _text_cell(text: str) -> str:
-    """Spreadsheets take a cell that begins so for a formula; an apostrophe makes it text."""
-    if re.match(r"[\s'\"]*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20\t\r|%]", text):
-        text = f"'{text}"
-    return '"' + text.replace('"', '""') + '"' if re.search(r'[,"\r\n]', text) else text

@@ -105,7 +105,7 @@ def _pairs(pairs: pd.DataFrame, groups: Mapping[Any, int], places: Mapping[str, 
     """
     numbers = len(pairs) <= _MOST_PAIRS
     found = []
-    for key, part in pairs.groupby(GROUP, sort=False, dropna=False):
+    for key, part in pairs.groupby(GROUP, sort=False, dropna=False, observed=True):
         members = list(dict.fromkeys([*part["first"], *part["second"]]))
         rows = {(row["first"], row["second"]): row for row in part.to_dict("records")}
         ordered = [rows[pair] for pair in combinations(members, 2)]

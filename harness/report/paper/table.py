@@ -9,9 +9,10 @@ from itertools import groupby
 import pandas as pd
 
 from harness.console import plain
+from harness.csv_text import to_csv
 from harness.names import slug
 from harness.report.paper.draft import Value
-from harness.stages.leaderboard import markdown, markdown_table, to_csv
+from harness.stages.leaderboard import markdown, markdown_table
 
 _MISSING = "—"
 _PLAIN_BELOW = 1e7
