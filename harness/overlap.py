@@ -38,6 +38,10 @@ class Nearest:
     likeness: Likeness
 
 
+Likenesses = dict[Cell, dict[str, Likeness]]
+"""By cell, and by reference pruner."""
+
+
 def sample_counts(sizes: Sequence[int]) -> list[int]:
     """How many weights of each layer stand in the sample, from the layers' sizes."""
     total = sum(sizes)
@@ -68,22 +72,32 @@ def likeness(first: bytes, second: bytes) -> Likeness | None:
     return next(_likenesses([first], [second]))[0] if len(first) == len(second) else None
 
 
-def nearest_references(scores: Sequence[Score], zeros: Mapping[Cell, Zeros]) -> dict[Cell, Nearest]:
-    """For each candidate's cell the reference pruner, at the same target and sparsity, whose mask agrees most."""
-    samples: dict[tuple[str, str, int], dict[str, dict[str, bytes]]] = {}
+def likenesses(scores: Sequence[Score], zeros: Mapping[Cell, Zeros]) -> Likenesses:
+    """Of each cell's mask to those of the reference pruners at the same target and sparsity, but for itself."""
+    samples: dict[tuple[str, str, int], dict[str, bytes]] = {}
     for score in scores:
         if of_cell := zeros.get((score.target, score.sparsity, score.pruner)):
-            ranking = samples.setdefault((score.target, score.sparsity, len(of_cell.sample)), {})
-            ranking.setdefault(score.author, {})[score.pruner] = of_cell.sample
+            group = samples.setdefault((score.target, score.sparsity, len(of_cell.sample)), {})
+            group[score.pruner] = of_cell.sample
+    people = {score.pruner for score in scores if score.author == "human"}
+    found: Likenesses = {}
+    for (target, sparsity, _), group in samples.items():
+        references = {name: sample for name, sample in group.items() if name in people}
+        if references:
+            rows = _likenesses(list(group.values()), list(references.values()))
+            for pruner, row in zip(group, rows, strict=True):
+                named = zip(references, row, strict=True)
+                found[target, sparsity, pruner] = {name: one for name, one in named if one and name != pruner}
+    return found
+
+
+def nearest_references(scores: Sequence[Score], alike: Likenesses) -> dict[Cell, Nearest]:
+    """For each candidate's cell the reference pruner, of those in its `likenesses`, whose mask agrees most."""
     found = {}
-    for (target, sparsity, _), of_author in samples.items():
-        candidates, references = of_author.get("model", {}), of_author.get("human", {})
-        if candidates and references:
-            rows = _likenesses(list(candidates.values()), list(references.values()))
-            for candidate, row in zip(candidates, rows, strict=True):
-                near = [Nearest(name, alike) for name, alike in zip(references, row, strict=True) if alike]
-                if near:
-                    found[target, sparsity, candidate] = max(near, key=lambda one: one.likeness.agreement)
+    for score in scores:
+        key = (score.target, score.sparsity, score.pruner)
+        if score.author == "model" and (near := alike.get(key)):
+            found[key] = Nearest(*max(near.items(), key=lambda item: item[1].agreement))
     return found
 
 

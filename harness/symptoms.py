@@ -6,6 +6,7 @@ The words may be invented, as everything that a pruner says: they inform a repor
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from harness.causes import Cause
 
@@ -85,6 +86,7 @@ _CHARACTERS = 600
 """Of a message; what an exception is about stands at its begin."""
 
 
+@lru_cache(maxsize=1 << 12)
 def cause_of(type_name: str, message: str) -> Cause:
     """The cause that an exception's type and message stand for; OTHER where none is evident."""
     words = f"{type_name}: {message}"[:_CHARACTERS]

@@ -20,6 +20,7 @@ from harness.stages.leaderboard import (
     markdown,
     markdown_table,
     perplexity_text,
+    rankings,
     summary,
     summary_headings,
     summary_texts,
@@ -177,7 +178,7 @@ def test_by_sparsity_shows_a_status_where_there_is_no_perplexity() -> None:
 def test_nothing_yet_is_an_empty_leaderboard() -> None:
     frame = leaderboard([])
     assert frame.empty
-    assert to_markdown(frame) == ""
+    assert to_markdown(rankings(frame)) == ""
     assert summary(frame).empty
     assert by_sparsity(frame).empty
     assert to_csv(frame).startswith("target,protocol,sparsity,rank,pruner,")
@@ -216,7 +217,7 @@ HOSTILE = (
 
 
 def test_markdown_of_a_hostile_name_is_text_in_one_cell() -> None:
-    text = to_markdown(leaderboard([fake_score(HOSTILE, status=Status.RUNTIME_ERROR, message=HOSTILE)]))
+    text = to_markdown(rankings(leaderboard([fake_score(HOSTILE, status=Status.RUNTIME_ERROR, message=HOSTILE)])))
     (row,) = [line for line in text.splitlines() if "RUNTIME_ERROR" in line]
     assert row.count("|") == 13
     for piece in ("<", ">", "`", "](", "://", "www.", "$", "**", "_e_", "\x1b", "\u202e"):

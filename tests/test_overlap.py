@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harness.overlap import SAMPLE, likeness, nearest_references, sample_counts, sample_places
+from harness.overlap import SAMPLE, likeness, likenesses, nearest_references, sample_counts, sample_places
 from harness.testing.fake_bench import fake_score, fake_zeros
 
 
@@ -74,7 +74,11 @@ def test_the_nearest_reference_is_the_one_whose_mask_agrees_most() -> None:
     scores = [fake_score(name, author=author) for name, author in names]
     zeros = {(s.target, s.sparsity, s.pruner): fake_zeros(s.pruner, 0.5) for s in scores[:3]}
     zeros[(scores[2].target, "0.5", "o1/x/01")] = fake_zeros("wanda", 0.5)
-    found = nearest_references(scores, zeros)
+    alike = likenesses(scores, zeros)
+    assert [list(row) for row in alike.values()] == [["wanda"], ["magnitude"], ["magnitude", "wanda"]]
+    own, other = zeros[scores[0].target, "0.5", "magnitude"], zeros[scores[1].target, "0.5", "wanda"]
+    assert alike[scores[0].target, "0.5", "magnitude"]["wanda"] == likeness(own.sample, other.sample)
+    found = nearest_references(scores, alike)
     assert set(found) == {(scores[2].target, "0.5", "o1/x/01")}
     (nearest,) = found.values()
     assert (nearest.reference, nearest.likeness.agreement) == ("wanda", 1)

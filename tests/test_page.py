@@ -262,7 +262,7 @@ def test_each_failure_has_its_own_line_and_traceback() -> None:
         for level, error in zip(("0.5", "0.6"), errors, strict=True)
     ]
     given = report.Results("s", 2, scores, [], {}, "docker", attempts={"mine.py": Attempt(code)})
-    faults = context("mine.py", given, {})["faults"]
+    faults = context("mine.py", given, {}, {})["faults"]
     assert [(one.autopsy.line, one.autopsy.code_line, one.traceback) for one in faults] == [
         (1, "x = 1\u2028y", "traceback 1"),
         (2, "boom()", "traceback 2"),

@@ -132,6 +132,6 @@ def test_the_command_takes_several(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_report_of_several_is_written(tmp_path: Path) -> None:
-    frame = publish(together([results("a", fake_score()), results("b", fake_score("wanda"))]), tmp_path)
-    assert set(frame["pruner"]) == {"magnitude", "wanda"}
+    found = publish(together([results("a", fake_score()), results("b", fake_score("wanda"))]), tmp_path)
+    assert set(found.frame["pruner"]) == {"magnitude", "wanda"}
     assert (tmp_path / "html/index.html").is_file()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from harness.recorded import Recorded
-    from harness.report import Results
+    from harness.report import Findings
 
 _WIDE = 110
 """Columns of a terminal from which all of a row is shown."""
@@ -89,7 +89,7 @@ def command(
         gc.enable()
         results = each[0] if len(each) == 1 else report.together(each)
         folder = out or default_folder(studies, sources[0].path, results.name)
-        frame = report.publish(results, folder, pages=not no_pages, helper=helper)
+        found = report.publish(results, folder, pages=not no_pages, helper=helper)
     repaired = report.REPAIR_FILES if results.repairs else ()
     written = [folder / name for name in (*report.FILES, *repaired, *([] if no_pages else [report.PAGE]))]
     if paper:
@@ -101,7 +101,7 @@ def command(
         write_json(json_file, [finite(score.to_json(extras)) for score in results.scores])
     if json_file != "-":
         screen = Console()
-        show(screen, results, frame)
+        show(screen, found)
         for file in written:
             screen.print(str(file), style="dim", soft_wrap=True, highlight=False, markup=False)
     page = folder / report.PAGE
@@ -136,16 +136,15 @@ def default_folder(studies: Sequence[str], results: Path, name: str) -> Path:
     return results.parent / "report" if is_beside else Path(f"{slug(name)}-report")
 
 
-def show(screen: Console, results: Results, frame: pd.DataFrame) -> None:
+def show(screen: Console, found: Findings) -> None:
     """Print the rankings; a narrow terminal gets fewer columns, never broken rows."""
     from rich.text import Text
 
     from harness.console import plain
-    from harness.stages.leaderboard import rankings, summary
 
-    for line in results.notices():
+    tables = found.rankings
+    for line in found.results.notices():
         screen.print(Text(plain(line)))
-    tables = rankings(frame)
     for target, protocol, sparsity, dense, rows in tables[:_RANKINGS]:
         screen.print()
         against = f", dense {dense}" if dense else ""
@@ -158,10 +157,10 @@ def show(screen: Console, results: Results, frame: pd.DataFrame) -> None:
     if (more := len(tables) - _RANKINGS) > 0:
         screen.print(f"\n{more} more rankings are in leaderboard.md", style="bold", highlight=False)
     screen.print()
-    screen.print(_by_author(summary(frame)))
+    screen.print(_by_author(found.authors))
     screen.print()
-    if results.repairs:
-        _show_repairs(screen, results)
+    if len(found.repairs):
+        _show_repairs(screen, found.repairs)
 
 
 def _is_tie(row: Any) -> bool:
@@ -217,12 +216,11 @@ def _by_author(authors: pd.DataFrame) -> Table:
     return table
 
 
-def _show_repairs(screen: Console, results: Results) -> None:
+def _show_repairs(screen: Console, frame: pd.DataFrame) -> None:
     from rich.text import Text
 
-    from harness.report.repair_table import NOTE, repair_table
+    from harness.report.repair_table import NOTE
 
-    frame = repair_table(results.repairs)
     table = _plain_table()
     for place, heading in enumerate(frame.columns):
         table.add_column(str(heading), justify="left" if place < 2 else "right", overflow="fold")

@@ -6,22 +6,13 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from harness.curves import CLIFF, over_sparsities
+from harness.curves import CLIFF
 from harness.records import Measurement
 from harness.report import causes
-from harness.report.models import by_model, headings, texts
-from harness.report.repair_table import NOTE, repair_table
-from harness.report.results import Results
-from harness.stages.leaderboard import (
-    by_sparsity,
-    markdown,
-    markdown_table,
-    summary,
-    summary_headings,
-    summary_texts,
-    to_markdown,
-)
-from harness.standings import wins
+from harness.report.findings import Findings
+from harness.report.models import headings, texts
+from harness.report.repair_table import NOTE
+from harness.stages.leaderboard import markdown, markdown_table, summary_headings, summary_texts, to_markdown
 
 WINS = (
     "Won / tied / lost by the human pruner, over the rankings in which both stand; each pair is compared over the same"
@@ -37,13 +28,12 @@ CURVES = (
 )
 
 
-def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, failures: pd.DataFrame) -> str:
-    """The leaderboard, its `comparisons` and its `causes.by_cause` as a Markdown document."""
+def document(found: Findings) -> str:
+    """The leaderboard and all that goes with it as a Markdown document."""
+    results, authors, models, failures = found.results, found.authors, found.models, found.failures
+    sparsities, against, curves, saved = found.sparsities, found.wins, found.curves, found.repairs
     notices = "".join(f"- {line}\n" for line in results.notices())
     protocols = "".join(f"- {markdown(protocol_text(measurement))}\n" for measurement in results.measurements.values())
-    sparsities, against, models, authors = by_sparsity(frame), wins(pairs), by_model(results), summary(frame)
-    saved = repair_table(results.repairs)
-    curves = over_sparsities(results.scores, results.rank_isolation)
     parts = [
         f"# {markdown(results.name)}: leaderboard\n",
         notices,
@@ -52,7 +42,7 @@ def document(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, failure
         markdown_table(summary_headings(authors), summary_texts(authors)),
         f"## By model\n\n{MODELS}\n" if len(models) else "",
         markdown_table(headings(models), texts(models)) if len(models) else "",
-        to_markdown(frame),
+        to_markdown(found.rankings),
         f"## {causes.CAPTION}\n\n{causes.NOTE}\n" if len(failures) else "",
         markdown_table(causes.HEADINGS, causes.texts(failures)) if len(failures) else "",
         f"## Over sparsities\n\n{CURVES}\n" if len(curves) else "",

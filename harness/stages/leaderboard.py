@@ -174,10 +174,10 @@ def rankings(frame: pd.DataFrame) -> list[Ranking]:
     return found
 
 
-def to_markdown(frame: pd.DataFrame) -> str:
+def to_markdown(groups: Iterable[Ranking]) -> str:
     """One table per ranking, under a heading each."""
     parts = []
-    for target, protocol, sparsity, dense, rows in rankings(frame):
+    for target, protocol, sparsity, dense, rows in groups:
         against = f", dense perplexity {dense}" if dense else ""
         heading = f"## {markdown(target)}, sparsity {markdown(sparsity)}\n\nProtocol {markdown(protocol)}{against}.\n"
         parts.append(f"{heading}\n{markdown_table(_HEADINGS, (list(row_texts(row).values()) for row in rows))}")

@@ -11,23 +11,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from harness import __version__, atomic
 from harness.autopsy import Autopsy
 from harness.causes import Cause
 from harness.console import plain
-from harness.curves import over_sparsities
 from harness.records import Score
 from harness.report import causes
 from harness.report.document import CURVES, MODELS, WINS, curve_texts, protocol_text
-from harness.report.models import by_model, headings, texts
+from harness.report.findings import Findings
+from harness.report.models import headings, texts
 from harness.report.page import candidate, charts, data
 from harness.report.page.code import readable
-from harness.report.repair_table import NOTE, repair_table
+from harness.report.repair_table import NOTE
 from harness.report.results import Results
-from harness.stages.leaderboard import by_sparsity, summary, summary_headings, summary_texts
-from harness.standings import NAME_CHARACTERS, wins
+from harness.stages.leaderboard import summary_headings, summary_texts
+from harness.standings import NAME_CHARACTERS
 from harness.status import Outcome
 from harness.templates import rendered
 
@@ -38,24 +36,21 @@ _RANKS = "one more than the number of pruners that are significantly better on t
 _PROMPT_CHARACTERS = 60_000
 
 
-def write(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, folder: Path) -> Path:
+def write(found: Findings, folder: Path) -> Path:
     """Write the pages, and return the one to open; the same bytes for the same results.
 
-    Args:
-        results: of a study, its pruners as `displayed` names them.
-        frame: its `leaderboard`.
-        pairs: its `comparisons`.
-        folder: made when missing; pages of an earlier report that are not written again go.
+    `folder` is made when missing; pages of an earlier report that are not written again go.
 
     Raises:
         StorageFault: the folder cannot be written.
     """
+    results = found.results
     pages = candidate.pages(results.scores)
     prompts = _prompt_pages(results)
     files: dict[str, str] = {
-        "index.html": _page("index", "", results, **_index(results, frame, pairs, pages)),
+        "index.html": _page("index", "", results, **_index(found, pages)),
         "compare.html": _page("compare", "", results),
-        "data.js": data.script("STUDY", data.study(results, frame, pairs, pages)),
+        "data.js": data.script("STUDY", data.study(found, pages)),
         "assets/vega.js": charts.bundle(),
     }
     files |= {f"assets/{path.name}": path.read_text(encoding="utf-8") for path in sorted(charts.assets().iterdir())}
@@ -63,10 +58,9 @@ def write(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, folder: Pa
         asked = [(name, page) for name, page in pages.items() if _prompt(results, name) == prompt]
         files[page] = _page("prompt", "../", results, prompt=readable(prompt, _PROMPT_CHARACTERS), pruners=asked)
     for name, page in pages.items():
-        context = candidate.context(name, results, prompts)
-        references = list(dict.fromkeys(key for row in context["masks"] for key in row["alike"]))
+        context = candidate.context(name, results, prompts, found.alike)
         heats = data.as_json(context["heats"])
-        files[page] = _page("pruner", "../", results, **context, references=references, heat_data=heats)
+        files[page] = _page("pruner", "../", results, **context, heat_data=heats)
     for name, text in files.items():
         atomic.write(folder / name, text.encode())
     _remove_others(folder, files)
@@ -78,18 +72,16 @@ def _page(template: str, root: str, results: Results, **values: Any) -> str:
     return rendered(_TEMPLATES, f"{template}.html.j2", autoescape=True, **common, **values)
 
 
-def _index(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, pages: Mapping[str, str]) -> dict[str, Any]:
-    by_level, against = by_sparsity(frame), wins(pairs)
-    curves, models = over_sparsities(results.scores, results.rank_isolation), by_model(results)
-    authors = summary(frame)
-    saved = repair_table(results.repairs)
+def _index(found: Findings, pages: Mapping[str, str]) -> dict[str, Any]:
+    results, authors, models, curves = found.results, found.authors, found.models, found.curves
+    against, saved, by_level = found.wins, found.repairs, found.sparsities
     tables = [
         _table("authors", "By author", summary_headings(authors), summary_texts(authors)),
         _table("models", "By model", headings(models), texts(models), MODELS),
         _table("over", "Over sparsities", curves.columns, curve_texts(curves), CURVES),
         _table("wins", "Human against model", against.columns, against.itertuples(index=False, name=None), WINS),
         _table("failures", "Failures by cause", *_failures(results)),
-        _table("causes", causes.CAPTION, causes.HEADINGS, causes.texts(causes.by_cause(results)), causes.NOTE),
+        _table("causes", causes.CAPTION, causes.HEADINGS, causes.texts(found.failures), causes.NOTE),
         _table("autopsies", "Each failure", *_autopsies(results)),
         _table("repairs", "Repairs", saved.columns, saved.itertuples(index=False, name=None), NOTE),
         _table("all", "All sparsities", by_level.columns, by_level.itertuples(index=False, name=None)),

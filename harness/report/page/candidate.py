@@ -9,7 +9,7 @@ from typing import Any
 from harness.autopsy import Autopsy
 from harness.console import plain
 from harness.names import slug
-from harness.overlap import likeness
+from harness.overlap import Likenesses
 from harness.records import Failure, Score
 from harness.report.causes import autopsy_of
 from harness.report.page.code import highlighted, readable
@@ -52,11 +52,14 @@ def pages(scores: Iterable[Score]) -> dict[str, str]:
     return found
 
 
-def context(pruner: str, results: Results, prompts: Mapping[str, str]) -> dict[str, Any]:
+def context(pruner: str, results: Results, prompts: Mapping[str, str], alike: Likenesses) -> dict[str, Any]:
     """The values of the template `pruner.html.j2`; `prompts` are the pages of prompts, by their text."""
     scores = [score for score in results.scores if score.pruner == pruner]
     attempt, first = results.attempts.get(pruner), scores[0]
     code = attempt.code if attempt else None
+    near = {name for score in scores for name in alike.get((score.target, score.sparsity, pruner), {})}
+    people = dict.fromkeys(score.pruner for score in results.scores if score.author == "human")
+    references = [name for name in people if name in near]
     found = _faults(scores, results)
     line = next((one.autopsy.line for one in found if one.autopsy.line), None)
     idea = next((one for one in ideas() if one.slug == first.idea), None)
@@ -75,7 +78,8 @@ def context(pruner: str, results: Results, prompts: Mapping[str, str]) -> dict[s
             for score in scores
             if score.text is not None
         ],
-        "masks": _masks(scores, results),
+        "references": references,
+        "masks": _masks(scores, alike, references),
         "facts": _facts(scores, results),
         "heats": _heats(scores, results),
         "remarks": sorted({plain(note, 300) for score in scores for note in score.notes}),
@@ -104,22 +108,13 @@ def _faults(scores: Sequence[Score], results: Results) -> list[Fault]:
     return faults
 
 
-def _masks(scores: Sequence[Score], results: Results) -> list[dict[str, Any]]:
-    """How alike its masks are to those of the reference pruners: agreement by reference, for each cell."""
-    references = list(dict.fromkeys(s.pruner for s in results.scores if s.author == "human"))
+def _masks(scores: Sequence[Score], alike: Likenesses, references: Sequence[str]) -> list[tuple[str, str, list[str]]]:
+    """How alike its masks are to those of the reference pruners: target, sparsity, and the agreement with each."""
     rows = []
     for score in scores:
-        own = results.zeros.get((score.target, score.sparsity, score.pruner))
-        if own is None:
-            continue
-        alike = {}
-        for name in references:
-            theirs = results.zeros.get((score.target, score.sparsity, name))
-            found = likeness(own.sample, theirs.sample) if theirs and name != score.pruner else None
-            if found is not None:
-                alike[name] = f"{found.agreement:.3f}"
-        if alike:
-            rows.append({"target": score.target, "sparsity": score.sparsity, "alike": alike})
+        if found := alike.get((score.target, score.sparsity, score.pruner)):
+            cells = [f"{found[name].agreement:.3f}" if name in found else "" for name in references]
+            rows.append((score.target, score.sparsity, cells))
     return rows
 
 

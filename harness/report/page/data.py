@@ -6,13 +6,13 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from itertools import combinations
 from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
 from harness.records import Measurement, Sparsity, Zeros
+from harness.report.findings import Findings
 from harness.report.page import charts
 from harness.report.page.code import readable
 from harness.report.results import Results
@@ -31,8 +31,9 @@ _BLOCK = re.compile(r".*?\.(\d+)\.(.*)")
 _BETTER = {"first": "<", "tie": "=", "second": ">"}
 
 
-def study(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, pages: Mapping[str, str]) -> dict[str, Any]:
+def study(found: Findings, pages: Mapping[str, str]) -> dict[str, Any]:
     """The leaderboard, its comparisons and all code; `pages` are the pages of pruners, by name."""
+    results, frame = found.results, found.frame
     groups = {key: place for place, key in enumerate(dict.fromkeys(frame[GROUP].itertuples(index=False, name=None)))}
     authors = {score.pruner: score.author for score in results.scores}
     places = {name: place for place, name in enumerate(authors)}
@@ -57,7 +58,7 @@ def study(results: Results, frame: pd.DataFrame, pairs: pd.DataFrame, pages: Map
         "pruners": pruners,
         "columns": ["group", "pruner", *_ROW],
         "rows": rows,
-        "pairs": _pairs(pairs, groups, places),
+        "pairs": _pairs(found.pairs, groups, places),
         "curves": charts.curves(),
         "heat": charts.heat_map(),
     }
@@ -103,16 +104,15 @@ def _pairs(pairs: pd.DataFrame, groups: Mapping[Any, int], places: Mapping[str, 
     """For each ranking its members, and of each two of them, the first with the second, the third, and so on, who is
     better: `<` the first, `>` the second, `=` neither; and ratio, its bounds and p where there is room.
     """
-    numbers = len(pairs) <= _MOST_PAIRS
+    has_numbers = len(pairs) <= _MOST_PAIRS
     found = []
     for key, part in pairs.groupby(GROUP, sort=False, dropna=False, observed=True):
-        members = list(dict.fromkeys([*part["first"], *part["second"]]))
-        rows = {(row["first"], row["second"]): row for row in part.to_dict("records")}
-        ordered = [rows[pair] for pair in combinations(members, 2)]
+        members = list(dict.fromkeys([*part["first"], *part["second"]]))  # as the rows are ordered, so are they
         one: dict[str, Any] = {"group": groups[key], "members": [places[name] for name in members]}
-        one["better"] = "".join(_BETTER[row["better"]] for row in ordered)
-        if numbers:
-            one["numbers"] = [[_plain(row[name]) for name in ("ratio", "low", "high", "p_holm")] for row in ordered]
+        one["better"] = "".join(map(_BETTER.__getitem__, part["better"]))
+        if has_numbers:
+            numbers = part[["ratio", "low", "high", "p_holm"]].to_numpy().tolist()
+            one["numbers"] = [list(map(_plain, row)) for row in numbers]
         found.append(one)
     return found
 
