@@ -4,7 +4,8 @@
 
 A loopback server answers as Chat Completions do, after a moment; a study of 150 attempts asks it, four at a time, in a
 process that is killed again and again and started again with the same command, until so many kills found it alive and
-the study is complete. Every kill comes after a random time, from before the first request on. Printed are
+the study is complete. Every kill comes at a random moment: while the process starts, or within two answers
+time after its first request. Printed are
 
 - *received*: answers that the harness had on file, over all attempts.
 - *on their way*: answers that the server sent and no process had on file yet when it was killed; nothing can know of
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ):
         folder = Path(temporary)
         (folder / "killed.toml").write_text(_STUDY.format(samples=options.samples, url=server.url))
-        kills, runs = killed(folder, options.kills, random.Random(options.seed), options.delay)
+        kills, runs = killed(folder, options.kills, random.Random(options.seed), server, options.delay)
         calls, archived = found(folder)
     received = [call for made in calls.values() for call in made if call.exchange is not None]
     lost = sum(name not in archived for name, made in calls.items() if any(c.exchange for c in made))
@@ -88,15 +89,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(0 if complete and lost == doubled == 0 else 1)
 
 
-def killed(folder: Path, wanted: int, draw: random.Random, delay: float) -> tuple[int, int]:
+def killed(folder: Path, wanted: int, draw: random.Random, server: OpenAIServer, delay: float) -> tuple[int, int]:
     """How many kills found the process alive, and how often it was started until the study was complete."""
     environment = os.environ | {"OPENAI_API_KEY": "none", "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
-    kills, runs = 0, 0
+    kills, runs, start = 0, 0, 0.0
     while True:
+        asked, begun = len(server.requests), time.monotonic()
         child = subprocess.Popen([sys.executable, "-c", _ASK], cwd=folder, env=environment)
         runs += 1
         if kills < wanted:
-            time.sleep(draw.uniform(0, 2 * delay + 2))
+            moment = draw.uniform(-1, 1)
+            if moment < 0 and start:
+                time.sleep(-moment * start)  # as this machine starts it
+            else:
+                while len(server.requests) == asked and child.poll() is None:
+                    time.sleep(0.01)
+                start = time.monotonic() - begun
+                time.sleep(max(moment, 0) * 2 * delay)
             if child.poll() is None:
                 child.kill()
                 kills += 1
