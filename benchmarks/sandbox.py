@@ -61,6 +61,7 @@ class BareProcess:
     """The worker's program in a child process with the sandbox's environment and packages, and nothing of isolation."""
 
     isolation = "none"
+    waits = True
 
     def __init__(self, packages: Path) -> None:
         self._packages = packages
@@ -148,7 +149,7 @@ def print_times(target: str, options: argparse.Namespace) -> None:
 def whole_run(runs: SandboxRuns, job: Job, *, warm: bool) -> float:
     """Seconds from the job to its output."""
     if warm:
-        runs.prepare(job)
+        runs.prepare(job.target, job.known)
         time.sleep(READY_SECONDS)
     started = time.perf_counter()
     with runs.run(job) as run:

@@ -47,6 +47,8 @@ class Bench:
     rounds: int = 1
     dtype: str = "float32"
     device: str = "cpu"
+    begun: SandboxRuns | None = None
+    """Where what the first run needs has been started; of `sandbox` and `limits`, or it is of no use."""
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -65,7 +67,9 @@ class Bench:
 
     @cached_property
     def _runs(self) -> SandboxRuns:
-        return SandboxRuns(self.sandbox, self.limits)
+        begun = self.begun
+        is_ours = begun is not None and begun.sandbox is self.sandbox and begun.limits == self.limits
+        return begun if begun is not None and is_ours else SandboxRuns(self.sandbox, self.limits)
 
     @property
     def isolation(self) -> str:
@@ -247,8 +251,8 @@ class Bench:
                 return False
             return PrunedWeights(run.output, self.target.layers, self.target.checkpoint).digest() == digest
 
-    def check_canaries(self) -> None:
-        """Run pruners with known answers, as is to be done before and after a batch of runs.
+    def check_canaries(self, *, more: bool = False) -> None:
+        """Run pruners with known answers, as is to be done before and after a batch of runs; `more` as in `score`.
 
         Raises:
             CanaryFault: what came out is not what had to: nothing measured beside it is to be ranked.
@@ -262,6 +266,7 @@ class Bench:
             window,
             self.dense_losses[0],
             self._torch_dtype,
+            more=more,
         )
 
     def _measured(self, score: Score, weights: PrunedWeights) -> Score:

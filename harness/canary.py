@@ -42,7 +42,14 @@ _RELATIVE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 
 
 def check(
-    runs: SandboxRuns, job: Job, checkpoint: Checkpoint, window: np.ndarray, dense_loss: float, dtype: torch.dtype
+    runs: SandboxRuns,
+    job: Job,
+    checkpoint: Checkpoint,
+    window: np.ndarray,
+    dense_loss: float,
+    dtype: torch.dtype,
+    *,
+    more: bool = False,
 ) -> None:
     """Run the canaries.
 
@@ -53,6 +60,7 @@ def check(
         window: the first of the evaluation, int64 [1, seqlen].
         dense_loss: what is remembered of it, in nats.
         dtype: what the model computes in.
+        more: whether another run follows.
 
     Raises:
         CanaryFault: one is off.
@@ -62,7 +70,7 @@ def check(
         found = (run.status, run.failure and run.failure.type, run.failure and run.failure.line)
         if found != (Status.RUNTIME_ERROR, "ZeroDivisionError", 3):
             raise CanaryFault(f"a pruner that divides by zero in line 3 came back as {found}")
-    with runs.run(replace(job, source=_KNOWN, sparsities=[_HALF])) as run:
+    with runs.run(replace(job, source=_KNOWN, sparsities=[_HALF]), more=more) as run:
         if run.status is not None:
             raise CanaryFault(f"a pruner that must work came back as {run.status}")
         weights = PrunedWeights(run.output, job.target.layers, job.target.checkpoint)

@@ -70,8 +70,8 @@ class Estimate:
             )
         return text
 
-    def check(self, limits: Limits) -> None:
-        """See that a run can fit.
+    def check(self, limits: Limits, taken_bytes: int = 0) -> None:
+        """See that a run can fit, which has `taken_bytes` of its disk already.
 
         Raises:
             UsageError: the sandbox's memory is not enough for any pruner.
@@ -92,7 +92,7 @@ class Estimate:
                     f"to {what} {self.target} takes about {_gib(needed)} of memory, and {_gib(available)} are free:"
                     " stop other programs, take fewer or shorter windows, or a machine with more memory"
                 )
-        check_room(self.disk_bytes, f"a run on {self.target}")
+        check_room(self.disk_bytes - taken_bytes, f"a run on {self.target}")
 
 
 def estimated(

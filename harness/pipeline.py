@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import torch
 
@@ -15,6 +16,7 @@ from harness.estimate import estimated
 from harness.records import Limits
 from harness.sandboxes import open_sandbox
 from harness.stages.continuation import TEXT_TOKENS, TextPrompt
+from harness.stages.sandbox_run import SandboxRuns
 from harness.text import prompt_ids, windows
 
 DTYPES = ("float32", "bfloat16")
@@ -66,8 +68,6 @@ def open_bench(
         torch.set_num_threads(threads)
     opened = open_target(target)
     prompt = None if text is None else TextPrompt(prompt_ids(text, opened, text_tokens), text_tokens)
-    calibrated = windows(calibration, "calibration", opened, seqlen, calibration_samples, seed)
-    evaluated = windows(evaluation, "evaluation", opened, seqlen, eval_windows, seed)
     default = Limits()
     limits = Limits(
         timeout_seconds=timeout_seconds or default.timeout_seconds,
@@ -76,10 +76,20 @@ def open_bench(
         threads=threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1),
         device=device,
     )
-    shapes = (calibrated.ids.shape, evaluated.ids.shape)
-    estimate = estimated(opened, *shapes, limits.threads, kl=kl, text=text is not None, rounds=rounds)
-    estimate.check(limits)
-    opened_sandbox = open_sandbox(sandbox, runtime)
+    runs = SandboxRuns(open_sandbox(sandbox, runtime), limits)
+    try:
+        taken = 0
+        if statistics == "sequential":  # what a run on dense statistics is shown depends on its pruner
+            with suppress(OSError):  # a disk without room is told of below, with what all of it takes
+                taken = runs.prepare(opened)
+        calibrated = windows(calibration, "calibration", opened, seqlen, calibration_samples, seed)
+        evaluated = windows(evaluation, "evaluation", opened, seqlen, eval_windows, seed)
+        shapes = (calibrated.ids.shape, evaluated.ids.shape)
+        estimate = estimated(opened, *shapes, limits.threads, kl=kl, text=text is not None, rounds=rounds)
+        estimate.check(limits, taken)
+    except BaseException:
+        runs.close()
+        raise
     console.notice(estimate.line(limits))
     protocol = (kl, prompt, rounds, dtype, device)
-    return Bench(opened, calibrated, evaluated, statistics, opened_sandbox, limits, seed, *protocol)
+    return Bench(opened, calibrated, evaluated, statistics, runs.sandbox, limits, seed, *protocol, runs)

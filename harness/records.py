@@ -198,6 +198,8 @@ class Sandbox(Protocol):
 
     isolation: str
     """`docker`, `docker:runsc` or `bubblewrap`; stands in every score."""
+    waits: bool
+    """Whether `warm` starts anything."""
 
     def execute(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> Execution:
         """Run `python -m sandbox.worker /job/job.json` with nothing but `mounts`, and wait for its end.
@@ -213,7 +215,7 @@ class Sandbox(Protocol):
         ...
 
     def warm(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> None:
-        """Start what the next `execute` with just these arguments will need, where the level can; returns at once.
+        """Start what the next `execute` with just these arguments will need, where the level `waits`; returns at once.
 
         The program then waits, its libraries loaded, until the file mounted at `sandbox.waiting.GO` is no longer
         empty. Whatever fails here, `execute` meets again and reports.

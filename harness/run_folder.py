@@ -52,6 +52,11 @@ class RunFolder:
             raise
 
     @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(file.stat().st_size for file in self._folder.iterdir())
+
+    @property
     def output(self) -> int:
         """Descriptor of the file of `sandbox.layout`, opened before anything could run."""
         return self._descriptors["weights"]

@@ -156,7 +156,7 @@ class Yielding:
     """A sandbox that lets go of a lock while its program runs: nothing else of the harness runs in two threads."""
 
     def __init__(self, sandbox: Sandbox, lock: threading.Lock) -> None:
-        self.isolation = sandbox.isolation
+        self.isolation, self.waits = sandbox.isolation, sandbox.waits
         self.warm, self.cool = sandbox.warm, sandbox.cool
         self._sandbox = sandbox
         self._lock = lock

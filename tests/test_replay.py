@@ -176,7 +176,7 @@ def test_code_that_lies_around_is_neither_run_nor_shown(stranger: Path, lab: Lab
 def test_a_real_study_gives_the_same_masks_from_its_pack(
     llama: Path, tokens: str, names: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Bench, "check_canaries", lambda _: None)
+    monkeypatch.setattr(Bench, "check_canaries", lambda _, **__: None)
     monkeypatch.setattr("harness.pipeline.open_bench", open_trusted)
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
         monkeypatch.setenv(name, "")  # which a replay sets, and which is put back afterwards

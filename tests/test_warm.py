@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.bench import Bench
-from harness.errors import ContentionFault
+from harness.errors import ContentionFault, UsageError
 from harness.pipeline import open_bench
 from harness.records import Limits, Score, Sparsity
 from harness.resources import cache_folder
@@ -40,6 +40,7 @@ def prune(task):
 @pytest.fixture
 def bench(llama: Path, tokens: str) -> Iterator[Bench]:
     opened = open_bench(str(llama), calibration=tokens, evaluation=tokens, sandbox="docker")
+    opened._runs.close()  # what waits has other limits
     limited = replace(opened, limits=Limits(timeout_seconds=60, memory_bytes=1 << 30, threads=1))
     yield limited
     limited._runs.close()
@@ -69,6 +70,36 @@ def test_a_waiting_container_serves_the_next_run_and_no_other(bench: Bench) -> N
     assert containers() == []
     assert len({started(score) for score in (first, second, third)}) == 3
     assert first.window_losses == second.window_losses == third.window_losses
+
+
+@pytest.mark.docker
+def test_what_the_first_run_needs_starts_while_the_target_is_opened(llama: Path, tokens: str) -> None:
+    opened = open_bench(str(llama), calibration=tokens, evaluation=tokens, sandbox="docker")
+    name = waiting(opened)
+    assert containers() == [name]
+    with engine.connect() as client:
+        user, _, _ = client.containers.get(name).attrs["Config"]["User"].partition(":")
+    assert started(opened.score(pruner(TELLS), HALF)).endswith(f" {user}")
+    assert containers() == []
+
+
+@pytest.mark.docker
+def test_the_canaries_before_a_batch_leave_one_to_it(bench: Bench) -> None:
+    bench.check_canaries(more=True)
+    assert containers() == [waiting(bench)]
+    bench.check_canaries()
+    assert containers() == []
+
+
+@pytest.mark.docker
+def test_nothing_waits_where_the_target_could_not_be_opened(llama: Path, tokens: str) -> None:
+    with pytest.raises(UsageError, match="windows were asked for"):
+        open_bench(str(llama), calibration=tokens, evaluation=tokens, eval_windows=1000, sandbox="docker")
+    assert containers() == []
+    opened = open_bench(str(llama), calibration=tokens, evaluation=tokens, statistics="dense", sandbox="docker")
+    assert containers() == []  # what a run on dense statistics is shown depends on its pruner
+    assert not list((cache_folder() / "runs").iterdir())
+    del opened
 
 
 @pytest.mark.docker

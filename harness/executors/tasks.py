@@ -43,7 +43,7 @@ class Bench(Protocol):
         """Raises UsageError when the target has nothing of what the sparsity is about."""
         ...
 
-    def check_canaries(self) -> None:
+    def check_canaries(self, *, more: bool = False) -> None:
         """Run pruners with known answers; raises CanaryFault when one is off."""
         ...
 

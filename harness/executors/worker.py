@@ -42,7 +42,7 @@ class Worker:
             if opened is not None:
                 yield opened
             if not self._trusted:
-                bench.check_canaries()
+                bench.check_canaries(more=True)
         except Fault as fault:
             yield Faulted(cells, fault.status, str(fault))
             return

@@ -29,6 +29,7 @@ class BubblewrapSandbox:
     """Runs the program in fresh namespaces with nothing but its mounts, the interpreter and its libraries."""
 
     isolation = "bubblewrap"
+    waits = False
     lacks = (
         "no bound on its share of the processors, no cap on the memory of all its processes together, no out-of-memory"
         " status, no peak memory, no bound on files in /tmp (nor, before Linux 5.14 without root, on processes), and"

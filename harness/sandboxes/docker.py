@@ -81,6 +81,7 @@ class DockerSandbox:
 
     def __init__(self, runtime: str | None = None, command: Sequence[str] = interior.COMMAND) -> None:
         self.isolation = f"docker:{runtime}" if runtime else "docker"
+        self.waits = runtime is None  # gVisor need not show inside what changes outside
         self._runtime = runtime
         self._arguments = list(command)
         self._waiting: list[_Waiting] = []
@@ -114,8 +115,8 @@ class DockerSandbox:
             self._drop(name)
 
     def warm(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> None:
-        """As `harness.records.Sandbox` says. gVisor need not show inside what changes outside: nothing waits there."""
-        if self._runtime is None:
+        """As `harness.records.Sandbox` says."""
+        if self.waits:
             interior.check_mounts(mounts, other_user=True)
             request = _Request(tuple(mounts), limits, file_bytes)
             self._waiting.append(_Waiting(request, time.monotonic(), _starters.submit(self._start, request)))

@@ -80,13 +80,13 @@ class SandboxRun:
 class SandboxRuns:
     """Runs of pruners in one sandbox, one after the other.
 
-    Where another one follows, its container starts while the pruner before it is scored: the pool holds one, as one
-    runs at a time, and each serves one run.
+    Where another one follows, its container starts while the pruner before it is scored, and that of the first one may
+    start while the target is opened: the pool holds one, as one runs at a time, and each serves one run.
     """
 
     def __init__(self, sandbox: Sandbox, limits: Limits) -> None:
-        self._sandbox = sandbox
-        self._limits = limits
+        self.sandbox = sandbox
+        self.limits = limits
         self._spare: list[RunFolder] = []
         self._end = weakref.finalize(self, _end, sandbox, self._spare)
 
@@ -109,29 +109,36 @@ class SandboxRuns:
                     self.close()
                     folder, execution = self._executed(job)  # once more, with nothing of ours beside it
                 if execution.contended:
-                    raise _contention_fault(execution, self._limits)
+                    raise _contention_fault(execution, self.limits)
                 if more:
-                    self.prepare(job)
-                yield _judged(execution, self._limits, folder.layout, folder.output, folder.report)
+                    self.prepare(job.target, job.known)
+                yield _judged(execution, self.limits, folder.layout, folder.output, folder.report)
             finally:
                 folder.remove()
         except OSError as error:
             raise _storage_fault(error, job) from error
 
-    def prepare(self, job: Job) -> None:
-        """Start what the next run will need; the job itself may be another one on the same target."""
-        self._spare.append(RunFolder(job.target, job.known))
-        self._sandbox.warm(self._spare[0].mounts, self._limits, self._spare[0].layout.total_bytes)
+    def prepare(self, target: Target, known: Mapping[str, Path] | None = None) -> int:
+        """Start what the next run on a target will need, `known` being that of its job; bytes that it takes on disk.
+
+        Raises:
+            OSError: the disk has no room for it.
+        """
+        if not self.sandbox.waits:
+            return 0
+        self._spare.append(RunFolder(target, known or {}))
+        self.sandbox.warm(self._spare[0].mounts, self.limits, self._spare[0].layout.total_bytes)
+        return self._spare[0].size
 
     def close(self) -> None:
         """End what waits for a run that does not come."""
-        _end(self._sandbox, self._spare)
+        _end(self.sandbox, self._spare)
 
     def _executed(self, job: Job) -> tuple[RunFolder, Execution]:
         folder = self._folder(job)
         try:
-            folder.fill(_inputs(job, self._limits))
-            return folder, self._sandbox.execute(folder.mounts, self._limits, folder.layout.total_bytes)
+            folder.fill(_inputs(job, self.limits))
+            return folder, self.sandbox.execute(folder.mounts, self.limits, folder.layout.total_bytes)
         except BaseException:
             folder.remove()
             raise

@@ -18,6 +18,7 @@ class TrustedSandbox:
     """Never give it code that a model wrote: nothing is isolated, and only the time is limited."""
 
     isolation = "none"
+    waits = False
 
     def execute(self, mounts: list[Mount], limits: Limits, file_bytes: int) -> Execution:  # noqa: ARG002
         """As `harness.records.Sandbox` says, without a sandbox."""
