@@ -3,11 +3,12 @@
     python -m benchmarks.sandbox [times] [counts] [growth]
 
 `times`: whole runs of a pruner, job written to output read; the bare process has the sandbox's packages and
-environment. *cold* starts Python and loads torch in the run; *warm* has both done before the clock starts, in a waiting
-container or in a bare process that waits just so. Every round runs all four in turn; the table has medians, and the
-differences of those. `counts`: peak memory and CPU seconds as the control group counts them, beside those of a program
-that takes a known amount of both. `growth`: the harness's own memory, files and threads while it scores many candidates
-in a row.
+environment. *cold* starts Python and loads torch in the run, *warm* has both done before the clock starts, in a waiting
+container or in a bare process that waits just so. *first* is what the harness does: the first run of a target that was
+just opened, whose container was started meanwhile; those after it are warm. Every round runs all five in turn; the
+table has medians, and ratios to the bare process, cold, and the differences of those that are warm. `counts`: peak
+memory and CPU seconds as the control group counts them, beside those of a program that takes a known amount of both.
+`growth`: the harness's own memory, files and threads while it scores many candidates in a row.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ from harness.stages.sandbox_run import Job, SandboxRuns
 
 PARTS = ("times", "counts", "growth")
 HALF = Sparsity(0.5)
+COLUMNS = (
+    *("pruner", "bare, cold s", "Docker, first s", "ratio", "Docker, cold s", "ratio"),
+    *("bare, warm s", "Docker, warm s", "more ms"),
+)
 READY_SECONDS = 6.0
 """What a waiting program is given to load its libraries, before the clock starts."""
 _MIB = 1 << 20
@@ -117,11 +122,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def print_times(target: str, options: argparse.Namespace) -> None:
     """Whole runs of each pruner, medians."""
-    bench = open_bench(target, calibration_samples=options.calibration_samples, sandbox="docker")
+
+    def opened() -> Bench:
+        return open_bench(target, calibration_samples=options.calibration_samples, sandbox="docker")
+
+    bench = opened()
+    bench._runs.close()
     print(f"\n{target}, sparsity {HALF.label}, medians of {options.runs} runs\n")
-    print(heading(("pruner", "bare, cold s", "Docker, cold s", "ratio", "bare, warm s", "Docker, warm s", "more ms")))
+    print(heading(COLUMNS))
     for name in options.pruners:
-        job = bench._job(find(name).source or b"", [HALF])
+        source = find(name).source or b""
+        job = bench._job(source, [HALF])
         found: dict[tuple[str, str], list[float]] = {}
         with shown_packages() as packages:
             for count in range(options.runs):
@@ -130,13 +141,21 @@ def print_times(target: str, options: argparse.Namespace) -> None:
                     for place, sandbox in (("bare", BareProcess(packages)), ("docker", DockerSandbox())):
                         runs = SandboxRuns(sandbox, bench.limits)
                         found.setdefault((place, state), []).append(whole_run(runs, job, warm=state == "warm"))
+                fresh = opened()
+                fresh.dense_losses  # noqa: B018 - as a score asks for first
+                found.setdefault(("docker", "first"), []).append(
+                    whole_run(fresh._runs, fresh._job(source, [HALF]), warm=False)
+                )
         bare_cold, docker_cold, bare_warm, docker_warm = (
             median(found[place, state]) for state in ("cold", "warm") for place in ("bare", "docker")
         )
+        first = median(found["docker", "first"])
         print(
             row(
                 name,
                 number(bare_cold, 2),
+                number(first, 2),
+                ratio(first, bare_cold),
                 number(docker_cold, 2),
                 ratio(docker_cold, bare_cold),
                 number(bare_warm, 3),
