@@ -181,8 +181,9 @@ def test_sandbox(capsys: pytest.CaptureFixture[str]) -> None:
     sandbox.main(["times", "--targets", "testbed-llama", "--pruners", "magnitude", "--runs", "1"])
     (_, _, found) = rows(capsys.readouterr().out)
     assert found[0] == "magnitude"
-    assert all(float(cell) > 0 for cell in found[1:6])
-    assert float(found[5]) < float(found[2]), "a container that waited is sooner done than one that must start"
+    _, first, _, cold, _, _, warm = (float(cell) for cell in found[1:8])
+    assert min(first, cold, warm) > 0
+    assert max(first, warm) < cold, "a container that waited is sooner done than one that must start"
 
 
 @pytest.mark.usefixtures("in_process")

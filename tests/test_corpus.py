@@ -147,6 +147,7 @@ def bench(
             open_benches[key] = open_bench(
                 folder, calibration=tokens, evaluation=tokens, sandbox=level, statistics=statistics
             )
+            open_benches[key]._runs.close()  # nothing is to wait for a run that may never come
         return open_benches[key]
 
     return get
@@ -192,6 +193,7 @@ def ran(
             if (level, case.target) not in opened:
                 arguments = {"calibration": tokens, "evaluation": tokens, "sandbox": level}
                 bench = open_bench(folders[case.target], **arguments)
+                bench._runs.close()
                 opened[level, case.target] = replace(bench, sandbox=Yielding(bench.sandbox, lock))
             return scores(opened[level, case.target], case, tmp_path_factory.mktemp("case"))
 
