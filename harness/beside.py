@@ -61,8 +61,8 @@ class Beside:
     """Has it done by a process that starts at once, and loads what it needs from then on; a context manager."""
 
     def __enter__(self) -> Beside:
-        self._folder = TemporaryDirectory(prefix="harness-")
         self._begun, self._done = 0, 0
+        self._folder = TemporaryDirectory(prefix="harness-")
         paths = [str(Path(harness.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
         self._child = subprocess.Popen(
             [sys.executable, "-P", "-c", _PROGRAM, self._folder.name],
@@ -93,15 +93,17 @@ class Beside:
         return self._begin("csv", question, arrays, Here().csv(headings, columns))
 
     def _begin(self, task: str, question: Any, arrays: Arrays, here: Later) -> Later:
-        self._begun += 1
-        number = self._begun
+        number = self._begun + 1
         file = Path(self._folder.name, f"{number}.npz")
         text = np.frombuffer(json.dumps([task, question]).encode(), np.uint8)
-        np.savez(file, text, *arrays)
-        assert self._child.stdin is not None and self._child.stdout is not None
-        with suppress(OSError):  # it has ended, as the next reading sees
+        assert self._child.stdin is not None
+        try:
+            np.savez(file, text, *arrays)
             self._child.stdin.write(b"\n")
             self._child.stdin.flush()
+        except OSError:  # no room for the question, or nobody there to ask
+            return here
+        self._begun = number
 
         def later() -> bytes:
             assert self._child.stdout is not None
@@ -119,6 +121,8 @@ def serve() -> None:
     from harness.stages import figure  # both while nothing is asked yet
 
     assert drawing and figure
+    answered = os.dup(1)
+    os.dup2(2, 1)  # what else is printed is no answer
     folder = Path(sys.argv[1])
     number = 0
     while sys.stdin.buffer.read(1):
@@ -131,8 +135,7 @@ def serve() -> None:
         else:
             answer = csv_text(first, [Column(*one) for one in zip(arrays, second, strict=True)]).encode()
         (folder / f"{number}.out").write_bytes(answer)
-        sys.stdout.buffer.write(b"\n")
-        sys.stdout.buffer.flush()
+        os.write(answered, b"\n")
 
 
 def _score(row: Sequence[Any]) -> Score:

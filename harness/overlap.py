@@ -75,14 +75,16 @@ def likeness(first: bytes, second: bytes) -> Likeness | None:
 def likenesses(scores: Sequence[Score], zeros: Mapping[Cell, Zeros]) -> Likenesses:
     """Of each cell's mask to those of the reference pruners at the same target and sparsity, but for itself."""
     samples: dict[tuple[str, str, int], dict[str, bytes]] = {}
+    people: set[Cell] = set()
     for score in scores:
-        if of_cell := zeros.get((score.target, score.sparsity, score.pruner)):
-            group = samples.setdefault((score.target, score.sparsity, len(of_cell.sample)), {})
-            group[score.pruner] = of_cell.sample
-    people = {score.pruner for score in scores if score.author == "human"}
+        cell = (score.target, score.sparsity, score.pruner)
+        if of_cell := zeros.get(cell):
+            samples.setdefault((*cell[:2], len(of_cell.sample)), {})[score.pruner] = of_cell.sample
+            if score.author == "human":
+                people.add(cell)
     found: Likenesses = {}
     for (target, sparsity, _), group in samples.items():
-        references = {name: sample for name, sample in group.items() if name in people}
+        references = {name: sample for name, sample in group.items() if (target, sparsity, name) in people}
         if references:
             rows = _likenesses(list(group.values()), list(references.values()))
             for pruner, row in zip(group, rows, strict=True):

@@ -73,6 +73,18 @@ def test_a_process_that_is_gone_is_done_without(helper: Beside, when: str) -> No
     assert [later() for later in laters] == [later() for later in begun(Here())]
 
 
+def test_a_full_disk_is_done_without(helper: Beside, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", full)
+        figure, table, _ = begun(helper)
+    later = helper.csv(list(frame().columns), plain_columns(frame()))  # there is room again
+    assert table() == later() == to_csv(frame()).encode()
+    assert figure().startswith(b"\x89PNG")
+
+
 def test_nothing_is_left_of_it() -> None:
     with pytest.raises(KeyboardInterrupt), Beside() as helper:
         begun(helper)

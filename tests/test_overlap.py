@@ -78,6 +78,8 @@ def test_the_nearest_reference_is_the_one_whose_mask_agrees_most() -> None:
     assert [list(row) for row in alike.values()] == [["wanda"], ["magnitude"], ["magnitude", "wanda"]]
     own, other = zeros[scores[0].target, "0.5", "magnitude"], zeros[scores[1].target, "0.5", "wanda"]
     assert alike[scores[0].target, "0.5", "magnitude"]["wanda"] == likeness(own.sample, other.sample)
+    as_other = [*scores[:3], fake_score("o1/x/01", "0.7", author="human")]  # a reference in another ranking
+    assert likenesses(as_other, zeros) == alike
     found = nearest_references(scores, alike)
     assert set(found) == {(scores[2].target, "0.5", "o1/x/01")}
     (nearest,) = found.values()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -78,15 +79,12 @@ def command(
     for source in sources:
         tell_of_others(source)
     rank_isolation = "any" if rank_any_isolation else None
-    with Beside() as helper:
+    with _uncollected(), Beside() as helper:
         from rich.console import Console
 
         from harness import report
 
-        gc.disable()  # what is read stays to the end: nothing to collect, much to look at
         each = [report.read(source.path, rank_isolation, source.pack) for source in sources]
-        gc.freeze()
-        gc.enable()
         results = each[0] if len(each) == 1 else report.together(each)
         folder = out or default_folder(studies, sources[0].path, results.name)
         found = report.publish(results, folder, pages=not no_pages, helper=helper)
@@ -109,6 +107,16 @@ def command(
         _serve(page, sources[0], rank_isolation, open_page, port)
     elif open_page:
         click.launch(page.absolute().as_uri())
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage is looked for: what a report reads, millions of objects, stays to its end."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _serve(page: Path, source: Recorded, rank_isolation: str | None, open_page: bool, port: int) -> None:
