@@ -79,12 +79,13 @@ def command(
     for source in sources:
         tell_of_others(source)
     rank_isolation = "any" if rank_any_isolation else None
-    with _uncollected(), Beside() as helper:
+    with Beside() as helper:
         from rich.console import Console
 
         from harness import report
 
-        each = [report.read(source.path, rank_isolation, source.pack) for source in sources]
+        with _kept():
+            each = [report.read(source.path, rank_isolation, source.pack) for source in sources]
         results = each[0] if len(each) == 1 else report.together(each)
         folder = out or default_folder(studies, sources[0].path, results.name)
         found = report.publish(results, folder, pages=not no_pages, helper=helper)
@@ -110,12 +111,13 @@ def command(
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage is looked for: what a report reads, millions of objects, stays to its end."""
+def _kept() -> Iterator[None]:
+    """What the block makes, millions of objects, stays to the end: no garbage is looked for among it."""
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         gc.enable()
 
 
